@@ -1,0 +1,65 @@
+"""Clocks. Code of the house asks a ``Clock`` and never ``time`` or ``datetime``.
+
+That is what lets the simulated world hand out virtual time, and what keeps the run's own
+durations true while a test freezes or moves the date under it.
+"""
+
+from __future__ import annotations
+
+import time as _time
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What a clock is."""
+
+    def time(self) -> float:
+        """Seconds since the Unix epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary point, never going backwards."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Block the calling thread for that long on this clock."""
+        ...
+
+
+class RealClock:
+    """The machine's clock, deaf to freezegun, time-machine and other movers of dates.
+
+    The wall clock is read once, when the house is imported; after that, time is that reading
+    plus what ``perf_counter`` has moved, because the common libraries that fake dates replace
+    ``time.time`` (freezegun in every module that holds a reference to it, time-machine in C)
+    and leave ``perf_counter`` alone. The functions are kept on the instance, where freezegun's
+    sweep over module attributes does not find them.
+
+    >>> clock = RealClock()
+    >>> clock.monotonic() <= clock.monotonic()
+    True
+    """
+
+    __slots__ = ("_perf", "_sleep", "_wall_at_zero")
+
+    def __init__(self) -> None:
+        self._perf: Callable[[], float] = _time.perf_counter
+        self._sleep: Callable[[float], None] = _time.sleep
+        self._wall_at_zero = _time.time() - self._perf()
+
+    def time(self) -> float:
+        """Seconds since the Unix epoch."""
+        return self._wall_at_zero + self._perf()
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary point, never going backwards."""
+        return self._perf()
+
+    def sleep(self, seconds: float) -> None:
+        """Block the calling thread for that long."""
+        self._sleep(seconds)
+
+
+REAL_CLOCK = RealClock()
+"""The clock of the real world, shared by everyone in this process."""

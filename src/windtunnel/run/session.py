@@ -1,0 +1,59 @@
+"""What this process is in the run: its role, its name, the run's id, seed and settings.
+
+One :class:`RunState` lives in ``config.stash[STATE]`` of every process that takes part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from windtunnel.core import Seed, Settings
+
+Role = Literal["main", "controller", "worker"]
+
+
+@dataclasses.dataclass(slots=True)
+class RunState:
+    """This process's part in the run. Changed only where a worker is forked.
+
+    :param role: ``main`` runs the tests itself, ``controller`` hands them to ``worker``\\ s.
+    :param worker: ``gw0`` and so on in a worker, ``main`` elsewhere.
+    :param run_id: the run's name in the record.
+    :param root: the project's root (pytest's rootdir).
+    :param isolation: what isolation this process really has, once it has it. Code that applies
+        an isolation adds its name here.
+    :param under_xdist: whether controller and workers are pytest-xdist's.
+    """
+
+    settings: Settings
+    role: Role
+    worker: str
+    run_id: str
+    seed: Seed
+    root: Path
+    isolation: set[str] = dataclasses.field(default_factory=set[str])
+    under_xdist: bool = False
+    worker_count: int = 0
+
+    @property
+    def runs_tests(self) -> bool:
+        """Whether tests run in this very process."""
+        return self.role != "controller"
+
+    @property
+    def record_path(self) -> Path:
+        """Absolute path of the record's file."""
+        return self.root / self.settings.record
+
+    @property
+    def state_dir(self) -> Path:
+        """The folder beside the record for what lives as long as runs do: spools, locks, page."""
+        return self.record_path.parent
+
+
+STATE = pytest.StashKey[RunState]()
+"""Where ``config.stash`` keeps this process's :class:`RunState`."""
