@@ -11,14 +11,14 @@ import random
 
 from windtunnel.core.errors import UsageError
 
-_MAX = 2**64
+_MAX = 2**63
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Seed:
-    """A 64-bit seed with named streams.
+    """A 63-bit seed with named streams.
 
-    :param value: an integer from 0 to 2**64 - 1.
+    :param value: an integer from 0 to 2**63 - 1.
     :raises UsageError: when the value is outside that range.
 
     >>> Seed(7).stream("net").random() == Seed(7).stream("net").random()
@@ -31,7 +31,7 @@ class Seed:
 
     def __post_init__(self) -> None:
         if not 0 <= self.value < _MAX:
-            raise UsageError("a seed is a whole number from 0 to 2**64 - 1", found=repr(self.value))
+            raise UsageError("a seed is a whole number from 0 to 2**63 - 1", found=repr(self.value))
 
     @classmethod
     def parse(cls, text: str) -> Seed:
@@ -44,13 +44,13 @@ class Seed:
             return cls(int(text, 0))
         except ValueError:
             raise UsageError(
-                "a seed is a whole number from 0 to 2**64 - 1", found=repr(text)
+                "a seed is a whole number from 0 to 2**63 - 1", found=repr(text)
             ) from None
 
     @classmethod
     def fresh(cls) -> Seed:
         """A new seed from the operating system's entropy."""
-        return cls(random.SystemRandom().getrandbits(64))
+        return cls(random.SystemRandom().getrandbits(63))
 
     def stream(self, name: str) -> random.Random:
         """The generator of that name, at its beginning.
@@ -62,7 +62,7 @@ class Seed:
 
     def child(self, name: str) -> Seed:
         """A seed of its own for the part called ``name``."""
-        return Seed(self.stream(f"child/{name}").getrandbits(64))
+        return Seed(self.stream(f"child/{name}").getrandbits(63))
 
 
 _run_seed: Seed | None = None
