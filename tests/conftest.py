@@ -1,0 +1,47 @@
+"""What every test of the house may use, and the rule about missing tools.
+
+A test that needs a binary asks for it through the fixture ``require_tool``. Where the binary is
+missing the test skips and says so; under ``CI=true`` it fails instead, because a proof that was
+skipped on the machine that decides is no proof.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+MISSING = "missing tool:"
+_ELSEWHERE = ("/usr/lib/postgresql/*/bin", "/usr/sbin", "/sbin", "/opt/homebrew/bin")
+
+
+@pytest.fixture(scope="session")
+def require_tool() -> Callable[[str], Path]:
+    """``require_tool("redis-server")`` is the path of that binary, or a skip with its reason."""
+    return find_tool
+
+
+def find_tool(name: str) -> Path:
+    found = shutil.which(name)
+    if found:
+        return Path(found)
+    for pattern in _ELSEWHERE:
+        for folder in sorted(Path("/").glob(pattern[1:]), reverse=True):
+            if os.access(folder / name, os.X_OK):
+                return folder / name
+    pytest.skip(f"{MISSING} {name}; see `windtunnel doctor`")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+    if report.skipped and MISSING in reason and os.environ.get("CI") == "true":
+        report.outcome = "failed"
+        report.longrepr = f"{reason}\nCI=true: a skip for a missing tool is a failure"
+    return report
