@@ -6,6 +6,7 @@ This module is imported by every pytest process that has windtunnel installed, s
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from windtunnel.core.seed import Seed, set_run_seed
 from windtunnel.core.settings import FIELDS, Settings, read_pyproject
 
 if TYPE_CHECKING:
-    from windtunnel.run.session import RunState
+    from windtunnel.run.session import Role, RunState
 
 _MARKERS = (
     "flaky(reruns=1, reruns_delay=0, only_on=[]): run a failed test again up to `reruns` times",
@@ -82,6 +83,27 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(HookSpecs)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    if getattr(early_config.known_args_namespace, "wt_workers", None) not in (None, "0"):
+        from windtunnel.run.identity import WATCH, IdentityWatch
+
+        watch = IdentityWatch()
+        watch.start(early_config)
+        early_config.stash[WATCH] = watch
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    option = config.option
+    if getattr(option, "wt_workers", None) not in (None, "0"):
+        # Workers are ours: pytest-xdist, whose options may stand in addopts, makes none.
+        if getattr(option, "dist", "no") != "no" and option.wt_dist is None:
+            option.wt_dist = option.dist
+        option.numprocesses, option.tx, option.dist = None, [], "no"
+    return (yield)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
@@ -95,7 +117,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     try:
         state = _state(config)
         for part in _PARTS:
-            importlib.import_module(part).attach(config, state)
+            try:
+                module = importlib.import_module(part)
+            except ModuleNotFoundError as error:  # FIXME: until every room has landed
+                if error.name == part:
+                    continue
+                raise
+            module.attach(config, state)
     except WindtunnelError as error:
         pytest.exit(f"windtunnel: {error}", returncode=int(error.exit_code))
 
@@ -111,23 +139,27 @@ def _state(config: pytest.Config) -> RunState:
     ini = {name: value for name in FIELDS if (value := config.getini(f"wt_{name}"))}
     settings = Settings.resolve(options, ini, read_pyproject(config.rootpath))
     given: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if config.option.usepdb or config.option.trace:
+        settings = dataclasses.replace(settings, workers=0)  # a debugger needs this terminal
     xdist_controller = bool(getattr(config.option, "tx", None)) and given is None
+    role: Role = "main"
     if given is not None:
-        seed, run_id = Seed(int(given.get("wt_seed", 0))), str(given.get("wt_run_id", ""))
+        role = "worker"
+    elif xdist_controller or settings.workers:
+        role = "controller"
+    if given is not None and "wt_seed" in given:
+        seed = Seed(int(given["wt_seed"]))
     else:
-        seed, run_id = Seed(settings.seed) if settings.seed else Seed.fresh(), ""
+        seed = Seed(settings.seed) if settings.seed else Seed.fresh()
     state = RunState(
         settings=settings,
-        role="worker"
-        if given is not None
-        else "controller"
-        if (xdist_controller or settings.workers)
-        else "main",
+        role=role,
         worker=str(given["workerid"]) if given is not None else "main",
-        run_id=run_id,
+        run_id=str(given.get("wt_run_id", "")) if given is not None else "",
         seed=seed,
         root=config.rootpath,
-        under_xdist=xdist_controller or given is not None,
+        under_xdist=xdist_controller or (given is not None and "wt_pool" not in given),
+        worker_count=int(given["workercount"]) if given is not None else 0,
     )
     set_run_seed(seed)
     config.stash[STATE] = state
@@ -142,8 +174,10 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     from windtunnel.run.session import STATE
 
     state = config.stash.get(STATE, None)
-    if state is None or not state.runs_tests:
-        return (yield)
+    if state is None or not (
+        state.role == "main" or (state.role == "worker" and state.under_xdist)
+    ):
+        return (yield)  # workers of ours call these hooks themselves
     config.hook.pytest_windtunnel_process_started(config=config, state=state)
     try:
         return (yield)

@@ -12,6 +12,7 @@ Nothing here imports pytest, starts a process or reads a clock.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -127,9 +128,7 @@ def _units(keys: Iterable[str]) -> list[tuple[int, ...]]:
 
 def _chunks(count: int, workers: int) -> tuple[tuple[int, ...], ...]:
     edges = [count * number // workers for number in range(workers + 1)]
-    return tuple(
-        tuple(range(low, high)) for low, high in zip(edges, edges[1:], strict=False) if high > low
-    )
+    return tuple(tuple(range(low, high)) for low, high in itertools.pairwise(edges) if high > low)
 
 
 def _split(

@@ -17,7 +17,10 @@ import selectors
 import socket
 import struct
 import sys
+import traceback
 from typing import Any, TypeAlias
+
+from windtunnel.core import WindtunnelError
 
 _LENGTH = struct.Struct("!I")
 _PACKET = 64
@@ -48,9 +51,11 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Broken:
-    """The worker's own machinery failed; ``text`` is its traceback."""
+    """The worker cannot go on. ``exit_code`` is that of an error meant for the user, whose
+    message is ``text``; None when the machinery itself failed, and ``text`` is the traceback."""
 
     text: str
+    exit_code: int | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,6 +66,14 @@ class Leaving:
 
 
 Upward: TypeAlias = Collected | Progress | Broken | Leaving
+
+
+def broken(error: BaseException) -> Broken:
+    """The message that tells the controller of an error."""
+    if isinstance(error, WindtunnelError):
+        return Broken(str(error), int(error.exit_code))
+    return Broken("".join(traceback.format_exception(error)), None)
+
 
 STOP = -1
 """Packet: run what is running to its end, tear down and leave."""
@@ -98,6 +111,16 @@ def receive(reader: socket.socket, *, block: bool) -> int | None:
     except (BlockingIOError, ConnectionResetError):
         return None
     return int(data) if data else None
+
+
+def peek(reader: socket.socket) -> int | None:
+    """The test that would be received next, left where it is; None where there is none."""
+    try:
+        data = reader.recv(_PACKET, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except (BlockingIOError, ConnectionResetError):
+        return None
+    packet = int(data) if data else STOP
+    return packet if packet >= 0 else None
 
 
 class Stream:

@@ -1,0 +1,511 @@
+"""The controller: forks workers from its collected session and hands them the tests.
+
+This is a pytest session like any other up to its loop: it configures, imports the conftests and
+collects once, in one thread. Then the loop forks workers, which therefore start with everything
+imported, and replays their reports to the session's own plugins, so that the terminal, JUnit
+XML, ``--lf``, ``-x`` and the exit code are pytest's. Since no test ever runs in this process, a
+worker that crashed or hung is replaced by forking once more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import os
+import pickle
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from windtunnel.core import REAL_CLOCK, Outcome, UsageError
+from windtunnel.run import children, stacks, timeouts, wire, worker
+from windtunnel.run.grouping import OrderWatch, job_of
+from windtunnel.run.identity import WATCH, IdentityWatch
+from windtunnel.run.schedule import Dispenser, plan
+from windtunnel.run.session import RunState
+
+_LEAVE_WITHIN_S = 60.0
+_STACKS_WITHIN_S = 2.0
+_AHEAD = 2
+
+
+def attach(config: pytest.Config, state: RunState) -> None:
+    """Take over the test loop where workers were asked for."""
+    if state.role == "controller" and not state.under_xdist:
+        config.pluginmanager.register(Pool(config, state), "windtunnel-pool")
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Worker:
+    """What the controller knows of one worker."""
+
+    name: str
+    pid: int
+    stream: wire.Stream
+    queue: wire.Queue
+    process: subprocess.Popen[bytes] | None = None
+    ready: bool = True
+    running: int | None = None
+    began_s: float = 0.0
+    deadline_s: float | None = None
+    sent: list[int] = dataclasses.field(default_factory=list[int])
+    waiting: bool = False
+    stopping: bool = False
+    left: bool = False
+
+    @property
+    def outstanding(self) -> int:
+        """Tests handed to it and not finished."""
+        return len(self.sent)
+
+
+class Pool:
+    """The pytest plugin that is the controller."""
+
+    def __init__(self, config: pytest.Config, state: RunState) -> None:
+        self._config = config
+        self._state = state
+        self._order = OrderWatch(config)
+        config.pluginmanager.register(self._order, "windtunnel-order-watch")
+        self._selector = wire.new_selector()
+        self._workers: dict[str, _Worker] = {}
+        self._names = 0
+        self._basetemp: Path | None = None
+        self._spawn = ""
+        self._deadlines: dict[int, float | None] = {}
+        self._session: pytest.Session
+        self._dispenser: Dispenser
+        self._durations: tuple[float, ...] = ()
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        # Known before the run is recorded, which happens in this very hook, earlier.
+        self._state.worker_count = min(self._state.settings.workers, len(session.items)) or 1
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if session.testsfailed and not session.config.option.continue_on_collection_errors:
+            errors = session.testsfailed
+            raise session.Interrupted(
+                f"{errors} error{'s' if errors != 1 else ''} during collection"
+            )
+        if session.items:
+            self._session = session
+            with self._own_capture_suspended():
+                self._run()
+        return True
+
+    # -- the loop ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._prepare()
+        try:
+            for _ in range(self._state.worker_count):
+                self._start_worker()
+            self._fill()
+            while self._workers:
+                self._wait()
+                self._check_deadlines()
+                self._fill()
+                self._raise_if_stopped()
+        except BaseException:
+            self._abandon()
+            raise
+        finally:
+            gc.unfreeze()
+
+    def _prepare(self) -> None:
+        session = self._session
+        watch = self._config.stash.get(WATCH, None)
+        if watch is not None:
+            watch.stop()
+        self._spawn = _why_not_fork(watch)
+        jobs = [job_of(item) for item in session.items]
+        settings = self._state.settings
+        planned = plan(
+            jobs,
+            self._state.worker_count,
+            known=known_durations(self._state),
+            dist=settings.dist,
+            keep_order=self._order.was_given,
+        )
+        self._durations = planned.durations
+        self._dispenser = Dispenser(planned)
+        factory = getattr(self._config, "_tmp_path_factory", None)
+        if factory is not None:
+            self._basetemp = factory.getbasetemp()
+        # What exists now is shared by all workers until it dies: no collection should touch it.
+        gc.collect()
+        gc.freeze()
+
+    def _fill(self) -> None:
+        """Keep every worker one test ahead; let the idle have what others have not begun."""
+        while not self._session.shouldstop and not self._session.shouldfail:
+            hungry = [
+                each
+                for each in self._workers.values()
+                if each.ready and not each.stopping and each.outstanding < _AHEAD
+            ]
+            if not hungry:
+                return
+            one = min(hungry, key=lambda each: each.outstanding)
+            index = self._dispenser.take(one.name)
+            if index is None:
+                self._finish_off()
+                return
+            self._give(one, index)
+
+    def _give(self, one: _Worker, index: int) -> None:
+        one.sent.append(index)
+        one.waiting = False
+        one.queue.put(index)
+
+    def _finish_off(self) -> None:
+        """Nothing is left to hand out: steal for the idle, and send home who cannot be used."""
+        for idle in self._workers.values():
+            if not idle.ready or idle.stopping or idle.outstanding > (1 if idle.waiting else 0):
+                continue
+            index = self._steal_for(idle)
+            if index is not None:
+                self._give(idle, index)
+            elif idle.waiting and idle.outstanding:
+                idle.waiting = False
+                idle.queue.put(wire.NOTHING)
+            elif not idle.outstanding and not any(
+                each.outstanding for each in self._workers.values()
+            ):
+                self._send_home()
+                return
+
+    def _steal_for(self, idle: _Worker) -> int | None:
+        victims = [
+            each for each in self._workers.values() if each is not idle and each.outstanding > 1
+        ]
+        victims.sort(key=self._remaining_s, reverse=True)
+        for victim in victims:
+            index = victim.queue.steal()
+            if index is not None and index >= 0:
+                victim.sent.remove(index)
+                return index
+        return None
+
+    def _remaining_s(self, one: _Worker) -> float:
+        if one.running is None:
+            return 0.0
+        return self._durations[one.running] - (REAL_CLOCK.monotonic() - one.began_s)
+
+    def _send_home(self) -> None:
+        for each in self._workers.values():
+            if not each.stopping:
+                each.stopping = True
+                each.queue.put(wire.STOP)
+
+    def _raise_if_stopped(self) -> None:
+        session = self._session
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+
+    # -- workers ----------------------------------------------------------------------------
+
+    def _start_worker(self) -> None:
+        name = f"gw{self._names}"
+        self._names += 1
+        stream, theirs = wire.stream_pair()
+        queue = wire.Queue()
+        if self._spawn:
+            one = self._spawned(name, stream, theirs, queue)
+        else:
+            one = self._forked(name, stream, theirs, queue)
+        theirs.close()
+        self._workers[name] = one
+        self._selector.register(one.stream.sock, selectors.EVENT_READ, one)
+
+    def _forked(
+        self, name: str, stream: wire.Stream, theirs: wire.Stream, queue: wire.Queue
+    ) -> _Worker:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid:
+            return _Worker(name, pid, stream, queue)
+        code = int(pytest.ExitCode.INTERNAL_ERROR)
+        try:
+            queue.writer.close()
+            stream.close()
+            for other in self._workers.values():
+                other.stream.close()
+                other.queue.close()
+            code = worker.run_forked(self._session, name, theirs, queue.reader, self._basetemp)
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+    def _spawned(
+        self, name: str, stream: wire.Stream, theirs: wire.Stream, queue: wire.Queue
+    ) -> _Worker:
+        state = self._state
+        fds = (theirs.sock.fileno(), queue.reader.fileno())
+        given = {
+            "path": sys.path,
+            "argv": sys.argv,
+            "args": [*spawn_arguments(self._config), "-p", "no:terminal"],
+            "stream_fd": fds[0],
+            "queue_fd": fds[1],
+            "workerinput": worker.worker_input(
+                name, state.worker_count, state.run_id, state.seed.value
+            ),
+        }
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                "from windtunnel.run.worker import main; raise SystemExit(main())",
+            ],
+            stdin=subprocess.PIPE,
+            cwd=self._config.invocation_params.dir,
+            pass_fds=fds,
+        )
+        assert process.stdin is not None
+        process.stdin.write(pickle.dumps(given))
+        process.stdin.close()
+        return _Worker(name, process.pid, stream, queue, process, ready=False)
+
+    def _wait(self) -> None:
+        for key, _ in self._selector.select(self._next_deadline_in()):
+            one: _Worker = key.data
+            messages = one.stream.read()
+            if messages is None:
+                self._gone(one)
+                continue
+            for message in messages:
+                self._handle(one, message)
+
+    def _handle(self, one: _Worker, message: wire.Upward) -> None:
+        if isinstance(message, wire.Progress):
+            self._handle_progress(one, message)
+        elif isinstance(message, wire.Collected):
+            self._compare_collections(one, message.nodeids)
+            one.ready = True
+        elif isinstance(message, wire.Broken):
+            if message.exit_code is not None:
+                pytest.exit(f"windtunnel: {message.text}", returncode=message.exit_code)
+            raise RuntimeError(f"worker {one.name} broke:\n{message.text}")
+        else:
+            one.left = True
+            self._hand_over(message.output)
+
+    def _handle_progress(self, one: _Worker, message: wire.Progress) -> None:
+        for kind, payload in message.reports:
+            self._replay(one, kind, payload)
+        for index in message.finished:
+            one.sent.remove(index)
+            item = self._session.items[index]
+            self._config.hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+            one.running = None
+        if message.started is not None:
+            item = self._session.items[message.started]
+            one.running, one.began_s = message.started, REAL_CLOCK.monotonic()
+            one.deadline_s = self._deadline(message.started, one.began_s)
+            self._config.hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        one.waiting = message.wants
+
+    def _replay(self, one: _Worker, kind: str, payload: Any) -> None:
+        hook = self._config.hook
+        if kind == "warning":
+            message, when, nodeid, location = payload
+            hook.pytest_warning_recorded.call_historic(
+                kwargs={
+                    "warning_message": message,
+                    "when": when,
+                    "nodeid": nodeid,
+                    "location": location,
+                }
+            )
+            return
+        report = worker.unpacked(self._config, kind, payload)
+        report.__dict__["wt_worker"] = one.name
+        hook.pytest_runtest_logreport(report=report)
+
+    def _hand_over(self, output: dict[str, Any]) -> None:
+        # pytest-cov and friends read what a worker left for them; ours save their own files.
+        self._config.stash.setdefault(WORKER_OUTPUT, []).append(output)
+
+    def _compare_collections(self, one: _Worker, nodeids: tuple[str, ...]) -> None:
+        expected = tuple(item.nodeid for item in self._session.items)
+        if nodeids == expected:
+            return
+        strange = sorted(set(nodeids) ^ set(expected))[:5]
+        raise UsageError(
+            f"worker {one.name} collected other tests than the controller",
+            found=", ".join(strange) if strange else "the same tests in another order",
+            fix="make collection deterministic: sort parameters, and seed what is random in them",
+        )
+
+    # -- ends -------------------------------------------------------------------------------
+
+    def _gone(self, one: _Worker) -> None:
+        """A worker's stream has ended: it left, or it died under a test."""
+        self._forget(one)
+        status = self._reap(one)
+        lost = one.sent
+        if one.running is not None and one.running in lost:
+            lost.remove(one.running)
+            directory = self._state.state_dir / "stacks"
+            self._report_lost(
+                one,
+                one.running,
+                Outcome.CRASHED,
+                f"worker {one.name} (pid {one.pid}) was {children.describe_status(status)}",
+                stacks.crash_text(directory, one.name),
+            )
+        elif not one.left and not one.began_s:
+            raise RuntimeError(
+                f"worker {one.name} {children.describe_status(status)} before its first test"
+            )
+        self._dispenser.give_back(one.name, lost)
+        session = self._session
+        if not one.left and not session.shouldstop and not session.shouldfail:
+            self._start_worker()
+
+    def _reap(self, one: _Worker) -> int:
+        if one.process is not None:
+            code = one.process.wait()
+            return code << 8 if code >= 0 else -code
+        return os.waitpid(one.pid, 0)[1]
+
+    def _forget(self, one: _Worker) -> None:
+        del self._workers[one.name]
+        self._selector.unregister(one.stream.sock)
+        one.stream.close()
+        one.queue.close()
+
+    def _report_lost(
+        self, one: _Worker, index: int, outcome: Outcome, what: str, stack_text: str
+    ) -> None:
+        item = self._session.items[index]
+        text = f"{what} while it ran {item.nodeid}"
+        if stack_text:
+            text += "\n\n" + stack_text
+        report = pytest.TestReport(
+            nodeid=item.nodeid,
+            location=item.location,
+            keywords=dict.fromkeys(item.keywords, 1),
+            outcome="failed",
+            longrepr=text,
+            when="call",
+            duration=REAL_CLOCK.monotonic() - one.began_s,
+            user_properties=list(item.user_properties),
+        )
+        report.__dict__.update(wt_outcome=outcome, wt_worker=one.name)
+        self._config.hook.pytest_runtest_logreport(report=report)
+        self._config.hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+    # -- hangs ------------------------------------------------------------------------------
+
+    def _deadline(self, index: int, began_s: float) -> float | None:
+        if index not in self._deadlines:
+            self._deadlines[index] = timeouts.deadline_of(
+                self._session.items[index], self._state.settings
+            )
+        allowed = self._deadlines[index]
+        return None if allowed is None else began_s + allowed + self._state.settings.hang_grace
+
+    def _next_deadline_in(self) -> float | None:
+        deadlines = [
+            each.deadline_s
+            for each in self._workers.values()
+            if each.running is not None and each.deadline_s is not None
+        ]
+        return max(0.0, min(deadlines) - REAL_CLOCK.monotonic()) if deadlines else None
+
+    def _check_deadlines(self) -> None:
+        now = REAL_CLOCK.monotonic()
+        for one in list(self._workers.values()):
+            if one.running is None or one.deadline_s is None or now < one.deadline_s:
+                continue
+            index, one.running = one.running, None
+            directory = self._state.state_dir / "stacks"
+            text = stacks.collect(one.pid, directory, one.name, _STACKS_WITHIN_S)
+            os.kill(one.pid, signal.SIGKILL)
+            one.sent.remove(index)
+            self._report_lost(
+                one,
+                index,
+                Outcome.TIMEOUT,
+                f"worker {one.name} (pid {one.pid}) hung for {now - one.began_s:.1f} s and was"
+                " killed",
+                text,
+            )
+
+    # -- interruption -----------------------------------------------------------------------
+
+    def _abandon(self) -> None:
+        """Stop every worker: ask, then, after a while, kill. Their fixtures get to clean up."""
+        for each in self._workers.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each.pid, signal.SIGINT)
+        until = REAL_CLOCK.monotonic() + _LEAVE_WITHIN_S
+        while self._workers:
+            left = until - REAL_CLOCK.monotonic()
+            if left <= 0:
+                for each in self._workers.values():
+                    os.kill(each.pid, signal.SIGKILL)
+            for key, _ in self._selector.select(max(left, 1.0)):
+                one: _Worker = key.data
+                with contextlib.suppress(Exception):  # a frame may be cut short by the kill
+                    if one.stream.read() is not None:
+                        continue
+                self._forget(one)
+                self._reap(one)
+
+    @contextlib.contextmanager
+    def _own_capture_suspended(self) -> Generator[None, None, None]:
+        capture = self._config.pluginmanager.getplugin("capturemanager")
+        if capture is None:
+            yield
+            return
+        capture.suspend_global_capture(in_=True)
+        try:
+            yield
+        finally:
+            capture.resume_global_capture()
+
+
+WORKER_OUTPUT = pytest.StashKey[list[dict[str, Any]]]()
+"""What the workers left in ``config.workeroutput``, a dict a worker."""
+
+
+def _why_not_fork(watch: IdentityWatch | None) -> str:
+    if sys.platform == "darwin":
+        return "the system's frameworks do not survive a fork"
+    if watch is not None and watch.asked:
+        return watch.asked
+    threads = children.thread_count()
+    return f"{threads} threads after collection" if threads > 1 else ""
+
+
+def spawn_arguments(config: pytest.Config) -> list[str]:
+    """The command line for a spawned worker: the controller's, without what starts workers."""
+    arguments = list(map(str, config.invocation_params.args))
+    return [*arguments, "--wt-workers=0"]
+
+
+def known_durations(state: RunState) -> Mapping[str, float]:
+    """Seconds each test takes, as far as the record knows (75th percentile)."""
+    if not state.record_path.exists():
+        return {}
+    from windtunnel.record import open_record
+
+    with open_record(state.record_path) as record:
+        return {row.nodeid: row.p75_s for row in record.durations().values()}
