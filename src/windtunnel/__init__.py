@@ -4,7 +4,8 @@ A wind tunnel puts the real aircraft in controlled air. Windtunnel puts the real
 controlled world and keeps a record of every run, from which flaky tests, regressions and broken
 promises are read.
 
-Nothing is imported here until it is asked for.
+Nothing is imported here until it is asked for, and no assertion here is for pytest to rewrite
+(PYTEST_DONT_REWRITE), since ``windtunnel run`` imports this package before pytest does.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
 
 def plugin_arguments(options: argparse.Namespace) -> list[str]:
     """The same options under the names that the pytest plugin knows."""
-    arguments = ["-p", "windtunnel.plugin", f"--wt-workers={options.workers}"]
+    arguments = ["-p", "windtunnel", f"--wt-workers={options.workers}"]
     for name, field in FIELDS.items():
         value = getattr(options, name, None)
         if name in _LEFT_TO_PYTEST or value is None:

@@ -28,7 +28,7 @@ def describe_status(status: int) -> str:
     """A wait status in words.
 
     >>> describe_status(9)
-    'killed by SIGKILL'
+    'was killed by SIGKILL'
     >>> describe_status(3 << 8)
     'left with exit code 3'
     """
@@ -38,7 +38,7 @@ def describe_status(status: int) -> str:
             name = signal.Signals(number).name
         except ValueError:
             name = f"signal {number}"
-        return f"killed by {name}"
+        return f"was killed by {name}"
     return f"left with exit code {os.WEXITSTATUS(status)}"
 
 

@@ -366,7 +366,7 @@ class Pool:
                 one,
                 one.running,
                 Outcome.CRASHED,
-                f"worker {one.name} (pid {one.pid}) was {children.describe_status(status)}",
+                f"worker {one.name} (pid {one.pid}) {children.describe_status(status)}",
                 stacks.crash_text(directory, one.name),
             )
         elif not one.left and not one.began_s:

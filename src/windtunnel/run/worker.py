@@ -42,10 +42,12 @@ class Worker:
         self._stopping = False
         self._reports: list[tuple[str, Any]] = []
         self._finished: list[int] = []
+        self._forwarding = False
 
     def loop(self) -> None:
         """Run tests until told to stop, then tear down what is still up."""
         self._decide_next_late()
+        self._forwarding = True
         try:
             self._run_tests()
         finally:
@@ -139,6 +141,8 @@ class Worker:
         nodeid: str,
         location: tuple[str, int, str] | None,
     ) -> None:
+        if not self._forwarding:  # pytest tells a new plugin of all earlier warnings
+            return
         try:
             pickle.dumps(warning_message)
         except Exception:  # a warning may hold anything; its text always travels
