@@ -259,7 +259,7 @@ class Pool:
         given = {
             "path": sys.path,
             "argv": sys.argv,
-            "args": [*spawn_arguments(self._config), "-p", "no:terminal"],
+            "args": spawn_arguments(self._config),
             "stream_fd": fds[0],
             "queue_fd": fds[1],
             "workerinput": worker.worker_input(

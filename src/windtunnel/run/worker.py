@@ -219,7 +219,7 @@ def run_forked(
     )
     config.workeroutput = {}  # type: ignore[attr-defined]
     random.seed(state.seed.child(worker).value)
-    _drop_controller_plugins(config)
+    drop_controller_plugins(config)
     _own_capture(config)
     if basetemp is not None:
         factory = config._tmp_path_factory  # type: ignore[attr-defined]
@@ -257,7 +257,7 @@ def serve(
     worker._send()
 
 
-def _drop_controller_plugins(config: pytest.Config) -> None:
+def drop_controller_plugins(config: pytest.Config) -> None:
     """Who writes the run's files and its terminal does so in the controller alone."""
     from _pytest.junitxml import xml_key
 
@@ -316,6 +316,10 @@ class SpawnedSession:
     def pytest_cmdline_main(self, config: pytest.Config) -> None:
         config.workerinput = self._input  # type: ignore[attr-defined]
         config.workeroutput = {}  # type: ignore[attr-defined]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        drop_controller_plugins(config)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
