@@ -1,0 +1,104 @@
+"""A model server by script, and a fleet of real services on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import ollama
+import pytest
+
+from fleet import Coordinator, LeaseStore, MemoryLeaseStore, Planner, Server, Worker
+
+
+@dataclasses.dataclass
+class Model:
+    """Answers chat requests from a list, the last answer again and again; keeps what it got."""
+
+    answers: list[str]
+    requests: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(json.loads(request.content))
+        content = self.answers[min(len(self.requests), len(self.answers)) - 1]
+        message = {"role": "assistant", "content": content}
+        return httpx.Response(200, json={"model": "stub", "message": message, "done": True})
+
+    def planner(self) -> Planner:
+        return Planner(ollama.AsyncClient(transport=httpx.MockTransport(self)))
+
+
+def steps(*calls: tuple[str, str]) -> str:
+    """The model's answer for a plan of these calls."""
+    return json.dumps({"steps": [{"tool": tool, "argument": text} for tool, text in calls]})
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model([steps(("upper", "to the moon"), ("reverse_words", "{previous}"))])
+
+
+@dataclasses.dataclass
+class Fleet:
+    """A leading coordinator and its workers, reached over real HTTP."""
+
+    coordinator: Coordinator
+    url: str
+    workers: list[Worker]
+    http: httpx.AsyncClient
+
+    async def do(self, goal: str) -> dict[str, Any]:
+        reply = await self.http.post(f"{self.url}/jobs", json={"goal": goal})
+        assert reply.status_code == 202, reply.text
+        job = reply.json()["id"]
+        async with asyncio.timeout(10):
+            while True:
+                shown = (await self.http.get(f"{self.url}/jobs/{job}")).json()
+                if shown["state"] in ("done", "failed"):
+                    return dict(shown)
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient() as client:
+        yield client
+
+
+@pytest.fixture
+def candidate(model: Model, http: httpx.AsyncClient) -> Callable[[str, LeaseStore], Coordinator]:
+    def make(name: str, store: LeaseStore) -> Coordinator:
+        return Coordinator(name, store, model.planner(), http, ttl=0.2)
+
+    return make
+
+
+@contextlib.asynccontextmanager
+async def running(*services: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    tasks = [asyncio.ensure_future(service()) for service in services]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+async def fleet(model: Model, http: httpx.AsyncClient) -> AsyncIterator[Fleet]:
+    coordinator = Coordinator("first", MemoryLeaseStore(), model.planner(), http, ttl=2.0)
+    workers = [Worker("ann"), Worker("bob")]
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(Server(coordinator.routes))
+        for worker in workers:
+            own = await stack.enter_async_context(Server(worker.routes))
+            body = {"name": worker.name, "url": own.url}
+            assert (await http.post(f"{server.url}/workers", json=body)).status_code == 200
+        await stack.enter_async_context(running(coordinator.run))
+        await asyncio.wait_for(coordinator.leading.wait(), 10)
+        yield Fleet(coordinator, server.url, workers, http)

@@ -1,0 +1,144 @@
+"""``make test``: set up whatever is missing and run everything that must pass.
+
+``--lint`` runs the static half alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import debian
+import environments
+import steps
+from environments import ROOT
+from steps import Step
+
+# Typed as strictly as the house: what its users read and what builds it.
+TYPED = ["src/windtunnel", "tools", "examples/fleet/src"]
+# The oldest pytest that the house promises to run on is tested on this interpreter.
+OLD_PYTEST = "3.12"
+COEXIST = ROOT / ".venv-coexist"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--lint", action="store_true", help="the static checks alone")
+    given = parser.parse_args()
+    began = time.perf_counter()
+    jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    pool = steps.Steps(ROOT, max(2, jobs))
+    try:
+        steps.say("setting up what is missing (downloads the first time)")
+        main_version, suites = _set_up(pool, lint_only=given.lint)
+    except environments.SetupError as error:
+        return steps.fail(error)
+    todo = _lint() if given.lint else [*_tests(main_version, suites), *_lint(), *_demonstration()]
+    steps.say(f"running {len(todo)} steps, {max(2, jobs)} at a time")
+    results = pool.run(todo)
+    broken = [result.step.name for result in results if result.code]
+    if broken:
+        steps.say(f"not right: {', '.join(broken)}")
+    steps.say(_totals(results, time.perf_counter() - began))
+    return 1 if broken else 0
+
+
+def _set_up(pool: steps.Steps, *, lint_only: bool) -> tuple[str, dict[str, Path]]:
+    """Environments and packages; returns the main version and the other suites' interpreters."""
+    main = environments.ensure(ROOT / ".venv", environments.base_python(), _main_packages())
+    version = environments.version_of(main)
+    if lint_only:
+        return version, {}
+    found = environments.interpreters()
+    others = {v: path for v, path in found.items() if v != version}
+    absent = [v for v in environments.VERSIONS if v not in found and v != version]
+    if absent:
+        steps.say(f"  not found, so not tested on: Python {', '.join(absent)}")
+    todo = [Step("Debian packages", debian.install_missing)]
+    todo.append(_environment(COEXIST, environments.base_python(), _coexist_packages()))
+    for v, path in others.items():
+        todo.append(_environment(_folder(v), path, _suite_packages(v)))
+    failed = [result for result in pool.run(todo) if result.code]
+    if failed:
+        raise environments.SetupError(f"{', '.join(r.step.name for r in failed)}: see above")
+    return version, {v: _folder(v) / "bin" / "python" for v in others}
+
+
+def _environment(folder: Path, python: str, packages: list[str]) -> Step:
+    return Step(folder.name, lambda: str(environments.ensure(folder, python, packages)))
+
+
+def _folder(version: str) -> Path:
+    return ROOT / f".venv-{version}"
+
+
+def _main_packages() -> list[str]:
+    return [*environments.run_packages(), *environments.group("dev")]
+
+
+def _suite_packages(version: str) -> list[str]:
+    packages = [*environments.run_packages(), *environments.group("test")]
+    return [*packages, "pytest<9"] if version == OLD_PYTEST else packages
+
+
+def _coexist_packages() -> list[str]:
+    return environments.group("coexist")
+
+
+def _tests(main_version: str, others: dict[str, Path]) -> list[Step]:
+    main = environments.main_interpreter()
+    suites = [_suite(f"tests on {main_version}, with docs", main, [])]
+    for version, python in others.items():
+        # Pages and neighbours are proved once; they do not depend on the interpreter.
+        left_out = ["--ignore=tests/docs", "--ignore=tests/coexistence"]
+        suites.append(_suite(f"tests on {version}", python, left_out))
+    doctests = [str(main), "-m", "pytest", "--doctest-modules", "src/windtunnel", "-q"]
+    return [*suites, Step("doctests", [*doctests, *_quiet("doctests")])]
+
+
+def _suite(name: str, python: Path, options: list[str]) -> Step:
+    command = [str(python), "-m", "pytest", "tests", "-q", *options, *_quiet(name.split()[2][:4])]
+    return Step(name, command)
+
+
+def _quiet(name: str) -> list[str]:
+    return ["--color=no", "-o", f"cache_dir={environments.CACHE / f'pytest-{name}'}"]
+
+
+def _lint() -> list[Step]:
+    folder = environments.main_interpreter().parent
+    return [
+        Step("ruff check", [f"{folder}/ruff", "check", "."]),
+        Step("ruff format", [f"{folder}/ruff", "format", "--check", "."]),
+        Step("mypy --strict", [f"{folder}/mypy", "--strict", *TYPED]),
+        Step("pyright", [f"{folder}/pyright", *TYPED]),
+        Step("import-linter", [f"{folder}/lint-imports"]),
+    ]
+
+
+def _demonstration() -> list[Step]:
+    return [Step("make run", ["make", "run"])]
+
+
+def _totals(results: list[steps.Result], seconds: float) -> str:
+    """The last line: how many tests passed, failed and were skipped, over all suites."""
+    counts = Counter[str]()
+    for result in results:
+        for number, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", result.last_line):
+            counts[word.rstrip("s") if word.startswith("error") else word] += int(number)
+    words = [f"{counts[w]} {w}" for w in ("failed", "error", "passed", "skipped") if counts[w]]
+    right = sum(result.code == 0 for result in results)
+    steps.say(f"{right} of {len(results)} steps right after {seconds:.0f} s")
+    return ", ".join(words) or "no tests were run"
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
