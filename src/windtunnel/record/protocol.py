@@ -68,7 +68,11 @@ class OutcomeRow:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RecentRow:
-    """A test's last 20 runs: one letter a run (its deciding attempt), oldest first."""
+    """A test's last 20 runs: one letter a run (its deciding attempt), oldest first.
+
+    ``results`` counts the deciding outcomes of all recorded runs, skips left out; ``failures``
+    the bad ones among them.
+    """
 
     nodeid: str
     strip: str
@@ -79,7 +83,8 @@ class RecentRow:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DurationRow:
-    """How long a test takes: over its last runs, in seconds."""
+    """How long a test takes, in seconds, over its last 10 runs that were neither skipped nor
+    crashed, whose number is ``results``."""
 
     nodeid: str
     p75_s: float
@@ -126,3 +131,19 @@ class SampleRow:
     unit: str
     nodeid: str
     failed: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class UnfinishedRow:
+    """An attempt that began and whose end was never told: it goes on, or all of its run died.
+
+    Where a worker alone dies, the run's controller reports the test as crashed, and there is an
+    outcome instead of this.
+    """
+
+    run: int
+    nodeid: str
+    attempt: int
+    started: float
+    worker: str
+    order: int

@@ -1,0 +1,86 @@
+"""The roll-up of each test: its strip of recent outcomes, its recent durations, its counts.
+
+They are what makes a view of all tests cheap however long the history is. Every batch appends to
+them; where runs are put between older ones, or taken away, they are built anew from the outcomes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+STRIP = 20
+DURATIONS = 10
+WIDTH = 8  # characters of a duration, as in "1.25e-03"
+
+BAD = "FECT"
+UNTIMED = "sC"  # skipped took no time that means anything, crashed took none that is known
+
+_APPEND = f"""
+UPDATE tests SET
+    strip = substr(strip || ?1, -{STRIP}),
+    durations = CASE ?1 WHEN 's' THEN durations WHEN 'C' THEN durations
+        ELSE substr(durations || printf('%.2e', ?2), -{DURATIONS * WIDTH}) END,
+    results = results + (?1 <> 's'),
+    failures = failures + (?1 IN ('F', 'E', 'C', 'T')),
+    finals = finals + 1,
+    last_run = max(last_run, ?3)
+WHERE id = ?4
+"""
+
+
+def append(connection: sqlite3.Connection, finals: Iterable[tuple[str, float, int, int]]) -> None:
+    """Add deciding outcomes, in their order: letter, duration in seconds, run, test."""
+    connection.executemany(_APPEND, finals)
+
+
+def rebuild(connection: sqlite3.Connection, tests: Sequence[int] | None = None) -> None:
+    """Make the roll-ups of some tests, or of all, from their outcomes."""
+    if tests is None:
+        tests = [row[0] for row in connection.execute("SELECT id FROM tests")]
+        rows = connection.execute(
+            "SELECT outcome, setup_s + call_s + teardown_s, run, test FROM outcomes"
+            " WHERE final ORDER BY run, test, attempt"
+        )
+        _clear(connection, tests)
+        append(connection, _last_of_a_run(rows))
+        return
+    _clear(connection, tests)
+    for test in tests:
+        rows = connection.execute(
+            "SELECT outcome, setup_s + call_s + teardown_s, run, test"
+            " FROM runs CROSS JOIN outcomes ON run = number AND test = ?"
+            " WHERE final ORDER BY number, attempt",
+            (test,),
+        )
+        append(connection, _last_of_a_run(rows))
+
+
+def _clear(connection: sqlite3.Connection, tests: Iterable[int]) -> None:
+    connection.executemany(
+        "UPDATE tests SET strip='', durations='', results=0, failures=0, finals=0, last_run=0"
+        " WHERE id=?",
+        [(test,) for test in tests],
+    )
+
+
+def _last_of_a_run(
+    rows: Iterable[tuple[str, float, int, int]],
+) -> Iterable[tuple[str, float, int, int]]:
+    """One outcome a test and run: where two claim to be final, the later attempt's."""
+    before: tuple[str, float, int, int] | None = None
+    for row in rows:
+        if before is not None and before[2:] != row[2:]:
+            yield before
+        before = row
+    if before is not None:
+        yield before
+
+
+def unpack_durations(packed: str) -> list[float]:
+    """The durations in seconds, oldest first.
+
+    >>> unpack_durations("1.25e-032.00e+00")
+    [0.00125, 2.0]
+    """
+    return [float(packed[at : at + WIDTH]) for at in range(0, len(packed), WIDTH)]
