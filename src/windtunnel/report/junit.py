@@ -1,0 +1,84 @@
+"""Extra properties in pytest's own JUnit XML: what pytest does not know of a test.
+
+The file stays pytest's. While reports pass through the process that writes it, each test's last
+report is given ``user_properties``, and pytest turns those into ``<property>`` elements: that is
+the same under a plain run, under our workers and under pytest-xdist's. The JUnit XML of a
+recorded run (``windtunnel report --junit``) is written by :mod:`windtunnel.record`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from windtunnel.core import Outcome
+from windtunnel.run.recording import outcome_of, replay_command
+from windtunnel.run.session import RunState
+
+_DEAD = (Outcome.CRASHED, Outcome.TIMEOUT)
+
+
+@dataclasses.dataclass(slots=True)
+class _Seen:
+    """What the reports of one test have said so far."""
+
+    outcome: Outcome = Outcome.PASSED
+    attempt: int = 1
+    rerun: bool = False
+    quarantined: bool = False
+
+
+class JUnitProperties:
+    """Adds properties to the last report of each test. Registered where the XML is written."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._seen: dict[tuple[str, str], _Seen] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if not isinstance(report, pytest.TestReport):
+            return
+        ended: str = report.outcome  # pytest's type knows nothing of "rerun"
+        worker = worker_of(report, self._state)
+        seen = self._seen.setdefault((report.nodeid, worker), _Seen())
+        outcome = outcome_of(report)
+        if report.when == "setup" and seen.rerun:
+            seen.outcome = Outcome.PASSED  # a new attempt; the old one no longer decides
+        if outcome is not Outcome.PASSED and not seen.outcome.bad:
+            seen.outcome = outcome
+        seen.rerun = seen.rerun or ended == "rerun"
+        seen.attempt = max(seen.attempt, getattr(report, "wt_attempt", 1))
+        seen.quarantined = seen.quarantined or getattr(report, "wt_quarantined", False)
+        if ended != "rerun" and (report.when == "teardown" or outcome in _DEAD):
+            del self._seen[report.nodeid, worker]
+            report.user_properties += properties(report.nodeid, worker, seen, self._state)
+
+
+def worker_of(report: pytest.TestReport, state: RunState) -> str:
+    """The name of the worker that ``report`` comes from."""
+    for name in ("wt_worker", "worker_id"):
+        given = getattr(report, name, None)
+        if given:
+            return str(given)
+    gateway = getattr(getattr(report, "node", None), "gateway", None)
+    return str(getattr(gateway, "id", state.worker))
+
+
+def properties(nodeid: str, worker: str, seen: _Seen, state: RunState) -> list[tuple[str, object]]:
+    """The properties of one test, in the order they are written."""
+    found: list[tuple[str, object]] = [
+        ("wt_outcome", seen.outcome.value),
+        ("wt_attempts", seen.attempt),
+        ("wt_worker", worker),
+        ("wt_seed", state.seed.child(nodeid).value),
+        ("wt_isolation", ",".join(sorted(state.isolation or state.settings.isolation))),
+    ]
+    if seen.quarantined:
+        found.append(("wt_quarantined", "true"))
+    if seen.attempt > 1 and seen.outcome.good:
+        found.append(("wt_flaky", f"passed on attempt {seen.attempt}"))
+    if seen.outcome.bad:
+        found.append(("wt_replay", replay_command(nodeid, state)))
+    return found

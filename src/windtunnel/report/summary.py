@@ -1,0 +1,185 @@
+"""The end of a run: the page is written, the terminal and GitHub are told.
+
+Attached in the one process that has the terminal. Whatever goes wrong in here is said in one
+line and changes nothing: a run is judged by its tests, not by the state of its report.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from windtunnel.core import REAL_CLOCK
+from windtunnel.report.data import FLAKY_JUDGE, RunView, view_of
+from windtunnel.run.session import RunState
+
+if TYPE_CHECKING:
+    from windtunnel.report.github import Places
+    from windtunnel.report.terminal import Line
+
+
+def attach(config: pytest.Config, state: RunState) -> None:
+    """Report this run when it ends."""
+    if state.role == "worker":
+        return
+    places: Places | None = None
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        from windtunnel.report import github
+
+        workspace = os.environ.get("GITHUB_WORKSPACE")
+        places = github.Places(state.root, Path(workspace) if workspace else state.root)
+        config.pluginmanager.register(places, "windtunnel-places")
+    config.pluginmanager.register(Summary(config, state, places), "windtunnel-summary")
+    if getattr(config.option, "xmlpath", None):
+        from windtunnel.report.junit import JUnitProperties
+
+        config.pluginmanager.register(JUnitProperties(state), "windtunnel-junit-properties")
+
+
+class Summary:
+    """Collects what is shown when the tests are done, and shows it in pytest's summary."""
+
+    def __init__(self, config: pytest.Config, state: RunState, places: Places | None) -> None:
+        self._config = config
+        self._state = state
+        self._places = places
+        self._step_summary = os.environ.get("GITHUB_STEP_SUMMARY", "")
+        self._begun_s = REAL_CLOCK.monotonic()
+        self._view: RunView | None = None
+        self._trouble: list[str] = []
+
+    # The innermost wrapper: the recorder has recorded the end of the run before us, and the
+    # terminal, itself a wrapper, prints its summary after us.
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, exitstatus: int) -> Generator[None, object, object]:
+        result = yield
+        if self._state.role != "worker":
+            self._collect(int(exitstatus))
+        return result
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        options = self._config.option
+        if not getattr(options, "no_summary", False) and self._view is not None:
+            try:
+                _print(terminalreporter, self._view, self._state)
+            except Exception as error:  # a report may not change a verdict
+                self._trouble.append(_said("the summary could not be printed", error))
+        for line in self._trouble:
+            terminalreporter.write_line(line, yellow=True)
+        self._trouble.clear()
+
+    def pytest_unconfigure(self) -> None:
+        for line in self._trouble:  # left over where there is no terminal summary
+            print(line, file=sys.stderr)
+        self._trouble.clear()
+
+    def _collect(self, exitstatus: int) -> None:
+        try:
+            view = self._read(exitstatus)
+        except Exception as error:  # a report may not change a verdict
+            self._trouble.append(_said("the run cannot be reported", error))
+            return
+        if view is None:
+            return
+        self._view = view
+        try:
+            self._write_page(view)
+        except Exception as error:
+            self._trouble.append(_said("the page cannot be written", error))
+        if self._places is not None:
+            try:
+                self._tell_github(view, self._places)
+            except Exception as error:
+                self._trouble.append(_said("GitHub cannot be told", error))
+
+    def _read(self, exitstatus: int) -> RunView | None:
+        from windtunnel.record import open_record
+
+        state = self._state
+        with open_record(state.record_path) as record:
+            run = record.run(state.run_id)
+            if run is None:
+                return None
+            if run.exit_code is None:
+                taken = REAL_CLOCK.monotonic() - self._begun_s
+                run = dataclasses.replace(run, exit_code=exitstatus, duration_s=taken)
+            return view_of(
+                record,
+                run,
+                settings=state.settings,
+                judge=self._config.stash.get(FLAKY_JUDGE, None),
+            )
+
+    def _write_page(self, view: RunView) -> None:
+        state = self._state
+        if not state.settings.html or not view.attempts:
+            return
+        from windtunnel.report.page import write_page
+
+        path = state.root / state.settings.html
+        write_page(view, path)
+        shown = os.path.relpath(path, self._config.invocation_params.dir)
+        near = str(path) if shown.startswith(os.pardir) else shown
+        self._view = dataclasses.replace(view, page=near)
+
+    def _tell_github(self, view: RunView, places: Places) -> None:
+        from windtunnel.report import github
+
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        lines = github.annotation_lines(view, places.found)
+        if lines and terminal is not None:
+            terminal.ensure_newline()
+        for line in lines:
+            if terminal is not None:
+                terminal.write_line(line)
+            else:
+                print(line)
+        if self._step_summary:
+            with open(self._step_summary, "a", encoding="utf-8") as file:
+                file.write(github.job_summary(view))
+
+
+def _said(what: str, error: Exception) -> str:
+    first = str(error).split("\n", 1)[0]
+    return f"windtunnel: {what}: {type(error).__name__}: {first}"
+
+
+def _print(terminal: pytest.TerminalReporter, view: RunView, state: RunState) -> None:
+    from windtunnel.report import sections
+    from windtunnel.report import terminal as lay
+
+    verbosity = terminal.config.get_verbosity()
+    found = sections.sections(view, flaky_report=state.settings.flaky_report, verbosity=verbosity)
+    words = sections.closing(view, verbosity=verbosity)
+    if not found and not words:
+        return
+    writer = terminal.config.get_terminal_writer()
+    on_screen = terminal.isatty or writer.hasmarkup
+    ascii_only = not _can_print(terminal, "▁█·…─")
+    layout = lay.Layout(writer.fullwidth, rules=on_screen and not ascii_only, ascii_only=ascii_only)
+    lines: list[Line] = lay.lay_out(found, layout)
+    if found:
+        terminal.section("windtunnel")
+    else:
+        terminal.ensure_newline()
+    lines += lay.closing_lines(words, layout)
+    if on_screen:
+        text = lay.coloured(lines, width=writer.fullwidth, colour=writer.hasmarkup)
+    else:
+        text = lay.plain(lines)
+    terminal.write(text)
+
+
+def _can_print(terminal: pytest.TerminalReporter, characters: str) -> bool:
+    encoding = getattr(terminal.config.get_terminal_writer()._file, "encoding", None) or "utf-8"
+    try:
+        characters.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
