@@ -43,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     except WindtunnelError as error:
         print(f"windtunnel: {error}", file=sys.stderr)
         return int(error.exit_code)
+    except SystemExit as stop:
+        # argparse ends with 2, which pytest and our table give to an interrupted run.
+        return int(ExitCode.USAGE_ERROR) if stop.code == 2 else int(stop.code or 0)
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
 
