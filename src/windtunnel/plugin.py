@@ -63,20 +63,65 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         else:
             group.addoption(flag, dest=f"wt_{name}", default=None, metavar="VALUE", help=text)
         parser.addini(f"wt_{name}", text, default=None)
-    for flag, dest, kwargs in (
-        ("--reruns", "wt_reruns", {"metavar": "N"}),
-        ("--reruns-delay", "wt_reruns_delay", {"metavar": "S"}),
-        ("--skip-quarantine", "wt_skip_quarantine", {"action": "store_true"}),
-        ("--flaky-report", "wt_flaky_report", {"action": "store_true"}),
-    ):
-        # Names that people know from other plugins: whoever has them already keeps them.
-        if not _taken(parser, flag):
-            group.addoption(flag, dest=dest, default=None, help=f"as --wt-{flag[2:]}", **kwargs)
+    for flag, owner in _KNOWN.items():
+        if not (owner and _installed(owner)):
+            _add_known(parser, flag)
+    for name, text in _KNOWN_INI.items():
+        if name not in parser._inidict:
+            parser.addini(name, f"{text}, as pytest-timeout has it")
 
 
-def _taken(parser: pytest.Parser, flag: str) -> bool:
+_KNOWN_INI = {
+    "timeout": "seconds a test may take",
+    "timeout_method": "signal or thread",
+    "timeout_func_only": "whether set-up and teardown are left out of the time",
+}
+
+# Names that people know from other plugins, and the module of the plugin that may claim one after
+# us: then we wait until all plugins are loaded. Whoever has a name already keeps it.
+_KNOWN = {
+    "--reruns": "pytest_rerunfailures",
+    "--reruns-delay": "pytest_rerunfailures",
+    "--timeout": "pytest_timeout",
+    "--timeout-method": "pytest_timeout",
+    "--skip-quarantine": "",
+    "--flaky-report": "",
+}
+_FLAGS = ("--skip-quarantine", "--flaky-report")
+
+
+def _installed(module: str) -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec(module) is not None
+
+
+def _add_known(parser: pytest.Parser, flag: str) -> bool:
+    """Add an option by its plain name, unless it is taken; whether it was added."""
     groups = [*parser._groups, parser._anonymous]
-    return any(flag in option.names() for group in groups for option in group.options)
+    if any(flag in option.names() for group in groups for option in group.options):
+        return False
+    kwargs: dict[str, Any] = {"action": "store_true"} if flag in _FLAGS else {"metavar": "VALUE"}
+    dest = f"wt_{flag[2:].replace('-', '_')}"
+    help = f"as {'--wt-' + flag[2:] if dest[3:] in FIELDS else 'pytest-timeout has it'}"
+    group = parser.getgroup("windtunnel")
+    group.addoption(flag, dest=dest, default=None, help=help, **kwargs)
+    return True
+
+
+def _claim_what_nobody_took(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
+    if [flag for flag in _KNOWN if _add_known(parser, flag)]:
+        import copy
+
+        known = parser.parse_known_args(args, namespace=copy.copy(early_config.option))
+        known.confcutdir = early_config.known_args_namespace.confcutdir
+        early_config.known_args_namespace = known
+    if early_config.pluginmanager.has_plugin("rerunfailures"):
+        from windtunnel.run.rerun import take_over_under_our_workers
+
+        take_over_under_our_workers(early_config)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -84,7 +129,10 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
+    _claim_what_nobody_took(early_config, parser, args)
     if getattr(early_config.known_args_namespace, "wt_workers", None) not in (None, "0"):
         from windtunnel.run.identity import WATCH, IdentityWatch
 
@@ -96,7 +144,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
     option = config.option
-    if getattr(option, "wt_workers", None) not in (None, "0"):
+    if getattr(option, "wt_workers", None) is not None:
         # Workers are ours: pytest-xdist, whose options may stand in addopts, makes none.
         if getattr(option, "dist", "no") != "no" and option.wt_dist is None:
             option.wt_dist = option.dist
