@@ -175,6 +175,24 @@ class Settings:
     )
     skip_quarantine: bool = _setting(False, _flag, "leave quarantined tests out")
     html: str = _setting(".windtunnel/report.html", str, "the page; empty writes none")
+    lease: tuple[str, ...] = _setting(
+        (), _words, "what every test holds a lease of: redis, postgres, or a named resource"
+    )
+    capacities: tuple[str, ...] = _setting(
+        (), _words, "name=number: how many of a named resource there are; 1 where not given"
+    )
+    lease_timeout: float = _setting(
+        120.0, _seconds, "seconds a test waits for a named resource before it fails"
+    )
+    redis_url: str = _setting(
+        "", str, "a Redis server to share; empty starts one for each worker"
+    )
+    redis_by: str = _setting(
+        "database", _one_of("database", "prefix"), "what a worker gets of a shared Redis server"
+    )
+    postgres_template: str = _setting(
+        "", str, "what each test's database is cloned from: a .sql file or module:function"
+    )
 
     @classmethod
     def resolve(
