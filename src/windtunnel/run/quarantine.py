@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from windtunnel.core import ExitCode, UsageError, Violation, emit
+from windtunnel.core import ExitCode, Violation, emit
 from windtunnel.run import quarantine_findings
 from windtunnel.run.quarantine_file import Entries, Entry, read_quarantine, today
 from windtunnel.run.quarantine_findings import Findings
@@ -66,14 +66,17 @@ class Quarantine:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        try:
-            found = quarantine_findings.find(
-                items, self._entries, self._today, skip=self._state.settings.skip_quarantine
+        found = quarantine_findings.find(
+            items, self._entries, self._today, skip=self._state.settings.skip_quarantine
+        )
+        if not _narrowed(config):
+            found.stale = quarantine_findings.stale(items, self._entries, self._state.root)
+        for nodeid, error in found.errors.items():
+            # A test that cannot be collected: the one way to say so that xdist's workers have.
+            config.hook.pytest_collectreport(
+                report=pytest.CollectReport(nodeid, "failed", f"windtunnel: {error}", None)
             )
-            if not _narrowed(config):
-                found.stale = quarantine_findings.stale(items, self._entries, self._state.root)
-        except UsageError as error:
-            raise pytest.UsageError(f"windtunnel: {error}") from None
+        items[:] = [item for item in items if item.nodeid not in found.errors]
         self._collected = found
         if found.left_out:
             left_out = set(found.left_out)

@@ -32,12 +32,14 @@ class Findings:
     :param expired: entry by test, for those whose every quarantine is over.
     :param left_out: tests left out by ``--skip-quarantine``.
     :param stale: entries of the file that name no test, though their tests were collected.
+    :param errors: what is wrong with a test's marker, by test; not handed to a controller.
     """
 
     held: dict[str, Entry] = dataclasses.field(default_factory=dict[str, Entry])
     expired: dict[str, Entry] = dataclasses.field(default_factory=dict[str, Entry])
     left_out: list[str] = dataclasses.field(default_factory=list[str])
     stale: list[Entry] = dataclasses.field(default_factory=list[Entry])
+    errors: dict[str, UsageError] = dataclasses.field(default_factory=dict[str, UsageError])
 
     def __bool__(self) -> bool:
         return bool(self.held or self.expired or self.left_out or self.stale)
@@ -49,12 +51,17 @@ def find(
     """Sort out which of the collected tests a marker or an entry names.
 
     :param skip: whether quarantined tests are to be left out.
-    :raises UsageError: for a marker that cannot be meant.
     """
     found = Findings()
     for item in items:
         nodeid = item.nodeid
-        all_of_it = [*of_marker(item), *(entries.naming(nodeid) if entries else ())]
+        try:
+            all_of_it = of_marker(item)
+        except UsageError as error:
+            found.errors[nodeid] = error
+            continue
+        if entries:
+            all_of_it += entries.naming(nodeid)
         if not all_of_it:
             continue
         holding = best(entry for entry in all_of_it if not entry.expired(today))
