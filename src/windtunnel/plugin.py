@@ -18,6 +18,10 @@ from windtunnel.core.seed import Seed, set_run_seed
 from windtunnel.core.settings import FIELDS, Settings, read_pyproject
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from windtunnel.core.flakiness import Flakiness
+    from windtunnel.record import Record
     from windtunnel.run.session import Role, RunState
 
 _MARKERS = (
@@ -164,6 +168,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     try:
         state = _state(config)
+        _introduce_judge(config)
         for part in _PARTS:
             try:
                 module = importlib.import_module(part)
@@ -172,6 +177,18 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             module.attach(config, state)
     except WindtunnelError as error:
         pytest.exit(f"windtunnel: {error}", returncode=int(error.exit_code))
+
+
+def _introduce_judge(config: pytest.Config) -> None:
+    """Reports show what judges decide and may not know them: they meet here."""
+    from windtunnel.report.data import FLAKY_JUDGE
+
+    def judge(record: Record, settings: Settings, nodeids: Collection[str]) -> list[Flakiness]:
+        from windtunnel.judge.flaky import judge_record
+
+        return judge_record(record, settings, nodeids)
+
+    config.stash[FLAKY_JUDGE] = judge
 
 
 def _state(config: pytest.Config) -> RunState:
