@@ -143,7 +143,7 @@ def _together(held: list[Bar]) -> Bar:
         lane=held[0].lane,
         start_s=held[0].start_s,
         phases_s=(0.0, max(bar.end_s for bar in held) - held[0].start_s, 0.0),
-        look=max((bar.look for bar in held), key=_LOOKS.index),
+        look=_LOOKS[max(_LOOKS.index(bar.look) for bar in held)],
         label=label,
         flaky=any(bar.flaky for bar in held),
         quarantined=any(bar.quarantined for bar in bad or held),

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 from windtunnel.core import Flakiness, Outcome, Settings, Stability
-from windtunnel.record.protocol import OutcomeRow, RecentRow, ResourceRow, RunRow, ViolationRow
+from windtunnel.record.protocol import (
+    OutcomeRow,
+    RecentRow,
+    ResourceRow,
+    RunRow,
+    UnfinishedRow,
+    ViolationRow,
+)
 
 if TYPE_CHECKING:
     from windtunnel.record import Record
@@ -125,6 +132,7 @@ class RunView:
 
     :param attempts: every attempt, in order of start.
     :param tests: every test, worst outcome first, then longest first.
+    :param unfinished: attempts that began and never ended: the run or their process was stopped.
     :param flaky: tests held to be flaky, most damaging first; empty without a judge.
     :param judged: whether a judge was asked.
     :param page: path of the written page as a reader would type it; empty when none is written.
@@ -133,6 +141,7 @@ class RunView:
     run: RunRow
     attempts: tuple[OutcomeRow, ...] = ()
     tests: tuple[TestView, ...] = ()
+    unfinished: tuple[UnfinishedRow, ...] = ()
     broken: tuple[Broken, ...] = ()
     resources: tuple[ResourceRow, ...] = ()
     flaky: tuple[Flakiness, ...] = ()
@@ -201,6 +210,7 @@ def view_of(
         run=run,
         attempts=tuple(rows),
         tests=_tests(rows, strips),
+        unfinished=tuple(record.unfinished(run.number)),
         broken=_together(record.violations(run.number)),
         resources=tuple(record.resources(run.number)),
         flaky=tuple(

@@ -43,7 +43,7 @@ class JUnitProperties:
         ended: str = report.outcome  # pytest's type knows nothing of "rerun"
         worker = worker_of(report, self._state)
         seen = self._seen.setdefault((report.nodeid, worker), _Seen())
-        outcome = outcome_of(report)
+        outcome = _true_outcome(report)
         if report.when == "setup" and seen.rerun:
             seen.outcome = Outcome.PASSED  # a new attempt; the old one no longer decides
         if outcome is not Outcome.PASSED and not seen.outcome.bad:
@@ -54,6 +54,13 @@ class JUnitProperties:
         if ended != "rerun" and (report.when == "teardown" or outcome in _DEAD):
             del self._seen[report.nodeid, worker]
             report.user_properties += properties(report.nodeid, worker, seen, self._state)
+
+
+def _true_outcome(report: pytest.TestReport) -> Outcome:
+    """What really happened: a failure excused by quarantine is on its way as an expected one."""
+    if getattr(report, "wt_excused", False) and not hasattr(report, "wt_outcome"):
+        return Outcome.FAILED if report.when == "call" else Outcome.ERROR
+    return outcome_of(report)
 
 
 def worker_of(report: pytest.TestReport, state: RunState) -> str:

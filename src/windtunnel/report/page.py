@@ -59,6 +59,7 @@ def _parts(view: RunView) -> Iterator[str]:
     yield from _head(view, name)
     yield from _timeline(view)
     yield from _failures(view)
+    yield from _unfinished(view)
     yield from _flaky(view)
     yield from _broken(view)
     yield from _tests(view)
@@ -111,8 +112,10 @@ def _head(view: RunView, name: str) -> Iterator[str]:
         bad = sum(test.outcome.bad for test in apart)
         said = f", {bad:,} bad" if bad else ""
         yield f'<li class="quarantine"><b>{len(apart):,}</b>quarantined{said}</li>'
-    missing = view.run.collected - len(view.tests)
-    if missing > 0 and view.run.collected:
+    if view.unfinished:
+        yield f"<li><b>{len(view.unfinished):,}</b>not finished</li>"
+    missing = view.run.collected - len(view.tests) - len(view.unfinished)
+    if missing > 0:
         yield f"<li><b>{missing:,}</b>not run</li>"
     yield "</ul>\n<dl>"
     for term, text in _facts(view):
@@ -218,6 +221,17 @@ def _failure(test: TestView, *, with_output: bool, opened: bool) -> str:
         f'<summary><span class="id">{_e(test.nodeid)}</span>{message}</summary>'
         f'<p class="dim">{facts}</p>{replay}{output}</details>\n'
     )
+
+
+def _unfinished(view: RunView) -> Iterator[str]:
+    if not view.unfinished:
+        return
+    yield "<h2>Not finished<small>begun, and stopped with the run</small></h2>\n<ul>"
+    for row in view.unfinished[:_FAILURES]:
+        worker = _e(row.worker)
+        yield f'<li><span class="id">{_e(row.nodeid)}</span> <span class="dim">on {worker}</span>'
+    yield "</ul>\n"
+    yield _left_out(len(view.unfinished) - _FAILURES, "of them")
 
 
 def _flaky(view: RunView) -> Iterator[str]:

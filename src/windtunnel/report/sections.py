@@ -53,23 +53,31 @@ class Section:
     hidden: int = 0
 
 
-def sections(view: RunView, *, flaky_report: bool = False, verbosity: int = 0) -> list[Section]:
+def sections(
+    view: RunView,
+    *,
+    flaky_report: bool = False,
+    verbosity: int = 0,
+    quarantine: bool = True,
+) -> list[Section]:
     """The sections of ``view`` that have something to say.
 
     :param flaky_report: whether the user asked which tests are flaky; "none" is then said too.
     :param verbosity: pytest's: below 0 only what went wrong is told, above 0 nothing is cut.
+    :param quarantine: whether to tell of quarantine, too; somebody else may have.
     """
     makers: list[Callable[[RunView], Iterator[Section]]] = [
-        _expired,
         _unavailable,
         _died,
+        _unfinished,
         _rerun,
-        _quarantined,
         _leaked,
         _vacuous,
         _pollution,
         _other_rules,
     ]
+    if quarantine:
+        makers = [_expired, _quarantined, *makers, _stale]
     if verbosity >= 0:
         makers.insert(0, _slowest)
         makers.append(_replay)
@@ -201,6 +209,12 @@ def _died(view: RunView) -> Iterator[Section]:
             yield Section(title, many(len(died), "test"), rows, "bad")
 
 
+def _unfinished(view: RunView) -> Iterator[Section]:
+    if view.unfinished:
+        rows = tuple(Row((clean(row.worker),), clean(row.nodeid)) for row in view.unfinished)
+        yield Section("not finished", "begun, and stopped with the run", rows, "flaky")
+
+
 def _message(test: TestView) -> tuple[str, ...]:
     return (clean(test.last.message),) if test.last.message else ()
 
@@ -241,8 +255,19 @@ def _expired(view: RunView) -> Iterator[Section]:
     yield from _rule(view, "quarantine-expired", title, "these tests count again", "bad")
 
 
+def _stale(view: RunView) -> Iterator[Section]:
+    yield from _rule(view, "quarantine-stale", "quarantine stale", "there are no such tests")
+
+
 _OWN_SECTION = frozenset(
-    {"leak", "vacuous", "pollution", "isolation-unavailable", "quarantine-expired"}
+    {
+        "leak",
+        "vacuous",
+        "pollution",
+        "isolation-unavailable",
+        "quarantine-expired",
+        "quarantine-stale",
+    }
 )
 
 

@@ -52,6 +52,7 @@ class Summary:
         self._step_summary = os.environ.get("GITHUB_STEP_SUMMARY", "")
         self._begun_s = REAL_CLOCK.monotonic()
         self._view: RunView | None = None
+        self._annotations: list[str] = []
         self._trouble: list[str] = []
 
     # The innermost wrapper: the recorder has recorded the end of the run before us, and the
@@ -70,14 +71,19 @@ class Summary:
                 _print(terminalreporter, self._view, self._state)
             except Exception as error:  # a report may not change a verdict
                 self._trouble.append(_said("the summary could not be printed", error))
+        for line in self._annotations:
+            terminalreporter.write_line(line)
         for line in self._trouble:
             terminalreporter.write_line(line, yellow=True)
-        self._trouble.clear()
+        self._annotations, self._trouble = [], []
 
     def pytest_unconfigure(self) -> None:
-        for line in self._trouble:  # left over where there is no terminal summary
+        # Left over where there is no terminal, or it gives no summary of such an end.
+        for line in self._annotations:
+            print(line)
+        for line in self._trouble:
             print(line, file=sys.stderr)
-        self._trouble.clear()
+        self._annotations, self._trouble = [], []
 
     def _collect(self, exitstatus: int) -> None:
         try:
@@ -131,15 +137,7 @@ class Summary:
     def _tell_github(self, view: RunView, places: Places) -> None:
         from windtunnel.report import github
 
-        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-        lines = github.annotation_lines(view, places.found)
-        if lines and terminal is not None:
-            terminal.ensure_newline()
-        for line in lines:
-            if terminal is not None:
-                terminal.write_line(line)
-            else:
-                print(line)
+        self._annotations = github.annotation_lines(view, places.found)
         if self._step_summary:
             with open(self._step_summary, "a", encoding="utf-8") as file:
                 file.write(github.job_summary(view))
@@ -155,12 +153,17 @@ def _print(terminal: pytest.TerminalReporter, view: RunView, state: RunState) ->
     from windtunnel.report import terminal as lay
 
     verbosity = terminal.config.get_verbosity()
-    found = sections.sections(view, flaky_report=state.settings.flaky_report, verbosity=verbosity)
+    found = sections.sections(
+        view,
+        flaky_report=state.settings.flaky_report,
+        verbosity=verbosity,
+        quarantine=not terminal.config.pluginmanager.has_plugin("windtunnel-quarantine"),
+    )
     words = sections.closing(view, verbosity=verbosity)
     if not found and not words:
         return
     writer = terminal.config.get_terminal_writer()
-    on_screen = terminal.isatty or writer.hasmarkup
+    on_screen = bool(terminal.isatty or writer.hasmarkup)
     ascii_only = not _can_print(terminal, "▁█·…─")
     layout = lay.Layout(writer.fullwidth, rules=on_screen and not ascii_only, ascii_only=ascii_only)
     lines: list[Line] = lay.lay_out(found, layout)
