@@ -56,3 +56,10 @@ class Flakiness:
     def failure_rate(self) -> float:
         """Share of bad results among those that count; 0 where none count."""
         return self.failures / self.results if self.results else 0.0
+
+    @property
+    def suspect(self) -> bool:
+        """Whether to list it: held to be flaky, or undecided where the simple rule says so."""
+        return self.stability is Stability.FLAKY or (
+            self.simple_rule and self.stability is Stability.UNKNOWN
+        )

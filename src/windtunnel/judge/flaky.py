@@ -9,7 +9,8 @@ an expected failure is a pass; skips count as nothing at all. The probabilities 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from windtunnel.core import Flakiness, Settings, Stability
@@ -33,14 +34,14 @@ class Histories(Protocol):
     """What a judge needs of a record: :class:`windtunnel.record.Record` is one."""
 
     def history(
-        self, nodeids: Iterable[str] | None = None, *, last: int = 100
+        self, nodeids: Collection[str] | None = None, *, last: int = 100
     ) -> Mapping[str, Sequence[OutcomeRow]]:
         """Every attempt of the last runs of each test, oldest first."""
         ...
 
 
 def judge_record(
-    record: Histories, settings: Settings, nodeids: Iterable[str] | None = None
+    record: Histories, settings: Settings, nodeids: Collection[str] | None = None
 ) -> list[Flakiness]:
     """Judge the tests of a record, or those named, over their last 100 runs.
 
@@ -70,18 +71,6 @@ def judge(
         for environment, rows in _by_environment(all_rows).items()
     ]
     return sorted(found, key=lambda it: (-it.damage_s, -it.p_flaky, it.nodeid, it.environment))
-
-
-def suspects(judgements: Iterable[Flakiness]) -> list[Flakiness]:
-    """Those worth a reader's time: held to be flaky, or undecided where the simple rule says so.
-
-    A regression has both outcomes and a high failure rate too; it is left out, being explained.
-    """
-    return [
-        it
-        for it in judgements
-        if it.stability is Stability.FLAKY or (it.simple_rule and it.stability is Stability.UNKNOWN)
-    ]
 
 
 def simple_rule(results: int, failures: int, settings: Settings) -> bool:
@@ -115,7 +104,7 @@ def _judge_one(
     enough = results >= settings.flaky_min_results or bool(_mixed(groups))
     stability = _stability(posterior, results, failures) if enough else Stability.UNKNOWN
     plain = simple_rule(results, failures, settings)
-    return Flakiness(
+    judged = Flakiness(
         nodeid=nodeid,
         environment=environment,
         stability=stability,
@@ -131,12 +120,12 @@ def _judge_one(
         if enough
         else f"too few results: {results} of {settings.flaky_min_results}",
         simple_rule=plain,
-        quarantine_recommended=(
-            stability is Stability.FLAKY or (plain and stability is Stability.UNKNOWN)
-        )
-        and results >= settings.flaky_quarantine_results,
+        quarantine_recommended=False,
         damage_s=_damage_s(rows) if failures else 0.0,
     )
+    if judged.suspect and results >= settings.flaky_quarantine_results:
+        return dataclasses.replace(judged, quarantine_recommended=True)
+    return judged
 
 
 def group_by_code(rows: Sequence[OutcomeRow]) -> dict[str, Group]:
