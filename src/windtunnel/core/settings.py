@@ -8,7 +8,6 @@ given wins, in that order. ``windtunnel run`` takes the plain option names.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -184,9 +183,7 @@ class Settings:
     lease_timeout: float = _setting(
         120.0, _seconds, "seconds a test waits for a named resource before it fails"
     )
-    redis_url: str = _setting(
-        "", str, "a Redis server to share; empty starts one for each worker"
-    )
+    redis_url: str = _setting("", str, "a Redis server to share; empty starts one for each worker")
     redis_by: str = _setting(
         "database", _one_of("database", "prefix"), "what a worker gets of a shared Redis server"
     )
@@ -229,6 +226,8 @@ FIELDS: dict[str, dataclasses.Field[object]] = {
 
 def _parse(where: str, name: str, given: object) -> object:
     if name not in FIELDS:
+        import difflib
+
         close = difflib.get_close_matches(name, FIELDS, n=1)
         raise UsageError(
             f"there is no setting {name!r}",
