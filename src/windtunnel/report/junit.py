@@ -12,7 +12,8 @@ import dataclasses
 
 import pytest
 
-from windtunnel.core import Outcome
+from windtunnel.core import Flakiness, Outcome, Stability
+from windtunnel.report.data import FLAKY_JUDGE
 from windtunnel.run.recording import outcome_of, replay_command
 from windtunnel.run.session import RunState
 
@@ -32,8 +33,10 @@ class _Seen:
 class JUnitProperties:
     """Adds properties to the last report of each test. Registered where the XML is written."""
 
-    def __init__(self, state: RunState) -> None:
+    def __init__(self, config: pytest.Config, state: RunState) -> None:
+        self._config = config
         self._state = state
+        self._judged: dict[str, Flakiness] | None = None
         self._seen: dict[tuple[str, str], _Seen] = {}
 
     @pytest.hookimpl(tryfirst=True)
@@ -54,6 +57,34 @@ class JUnitProperties:
         if ended != "rerun" and (report.when == "teardown" or outcome in _DEAD):
             del self._seen[report.nodeid, worker]
             report.user_properties += properties(report.nodeid, worker, seen, self._state)
+            report.user_properties += self._known_of(report.nodeid)
+
+    def _known_of(self, nodeid: str) -> list[tuple[str, object]]:
+        """What the record of earlier runs says of a test, where it is not steady."""
+        if self._judged is None:
+            try:
+                self._judged = self._judge()
+            except Exception:  # the summary meets the same record, and says what is wrong with it
+                self._judged = {}
+        judged = self._judged.get(nodeid)
+        if judged is None:
+            return []
+        return [
+            ("wt_stability", judged.stability.value),
+            ("wt_failure_rate", f"{judged.failure_rate:.3f}"),
+        ]
+
+    def _judge(self) -> dict[str, Flakiness]:
+        from windtunnel.record import open_record
+
+        judge = self._config.stash.get(FLAKY_JUDGE, None)
+        if judge is None:
+            return {}
+        with open_record(self._state.record_path) as record:
+            mixed = [row.nodeid for row in record.recent() if 0 < row.failures < row.results]
+            found = judge(record, self._state.settings, mixed) if mixed else []
+        unsteady = (Stability.FLAKY, Stability.REGRESSED, Stability.BROKEN)
+        return {one.nodeid: one for one in reversed(found) if one.stability in unsteady}
 
 
 def _true_outcome(report: pytest.TestReport) -> Outcome:
@@ -76,12 +107,15 @@ def worker_of(report: pytest.TestReport, state: RunState) -> str:
 def properties(nodeid: str, worker: str, seen: _Seen, state: RunState) -> list[tuple[str, object]]:
     """The properties of one test, in the order they are written."""
     found: list[tuple[str, object]] = [
+        ("wt_nodeid", nodeid),
         ("wt_outcome", seen.outcome.value),
         ("wt_attempts", seen.attempt),
         ("wt_worker", worker),
         ("wt_seed", state.seed.child(nodeid).value),
-        ("wt_isolation", ",".join(sorted(state.isolation or state.settings.isolation))),
     ]
+    isolation = ",".join(sorted(state.isolation or state.settings.isolation))
+    if isolation:
+        found.append(("wt_isolation", isolation))
     if seen.quarantined:
         found.append(("wt_quarantined", "true"))
     if seen.attempt > 1 and seen.outcome.good:

@@ -81,7 +81,7 @@ def sections(
     if verbosity >= 0:
         makers.insert(0, _slowest)
         makers.append(_replay)
-    if flaky_report and view.judged:
+    if flaky_report and view.judged and view.tests:
         makers.insert(1 if verbosity >= 0 else 0, _flaky)
     limit = None if verbosity > 0 else _ROWS
     return [_cut(section, limit) for make in makers for section in make(view)]
@@ -91,7 +91,7 @@ def closing(view: RunView, *, verbosity: int = 0) -> list[tuple[str, str]]:
     """The last lines: a word and what it stands for."""
     lines: list[tuple[str, str]] = []
     if view.run.workers and view.attempts and verbosity >= 0:
-        lines.append(("run", pace_sentence(view)))
+        lines.append(("pace", pace_sentence(view)))
     if view.page and verbosity >= 0:
         lines.append(("page", clean(view.page)))
     return lines

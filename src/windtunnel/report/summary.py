@@ -21,7 +21,6 @@ from windtunnel.run.session import RunState
 
 if TYPE_CHECKING:
     from windtunnel.report.github import Places
-    from windtunnel.report.terminal import Line
 
 
 def attach(config: pytest.Config, state: RunState) -> None:
@@ -39,7 +38,7 @@ def attach(config: pytest.Config, state: RunState) -> None:
     if getattr(config.option, "xmlpath", None):
         from windtunnel.report.junit import JUnitProperties
 
-        config.pluginmanager.register(JUnitProperties(state), "windtunnel-junit-properties")
+        config.pluginmanager.register(JUnitProperties(config, state), "windtunnel-junit-properties")
 
 
 class Summary:
@@ -149,40 +148,30 @@ def _said(what: str, error: Exception) -> str:
 
 
 def _print(terminal: pytest.TerminalReporter, view: RunView, state: RunState) -> None:
-    from windtunnel.report import sections
-    from windtunnel.report import terminal as lay
+    from windtunnel.report.sections import closing, sections
+    from windtunnel.report.terminal import can_print, show
 
     verbosity = terminal.config.get_verbosity()
-    found = sections.sections(
+    found = sections(
         view,
         flaky_report=state.settings.flaky_report,
         verbosity=verbosity,
         quarantine=not terminal.config.pluginmanager.has_plugin("windtunnel-quarantine"),
     )
-    words = sections.closing(view, verbosity=verbosity)
+    words = closing(view, verbosity=verbosity)
     if not found and not words:
         return
     writer = terminal.config.get_terminal_writer()
-    on_screen = bool(terminal.isatty or writer.hasmarkup)
-    ascii_only = not _can_print(terminal, "▁█·…─")
-    layout = lay.Layout(writer.fullwidth, rules=on_screen and not ascii_only, ascii_only=ascii_only)
-    lines: list[Line] = lay.lay_out(found, layout)
     if found:
         terminal.section("windtunnel")
     else:
         terminal.ensure_newline()
-    lines += lay.closing_lines(words, layout)
-    if on_screen:
-        text = lay.coloured(lines, width=writer.fullwidth, colour=writer.hasmarkup)
-    else:
-        text = lay.plain(lines)
+    text = show(
+        found,
+        words,
+        width=writer.fullwidth,
+        on_screen=bool(terminal.isatty or writer.hasmarkup),
+        colour=writer.hasmarkup,
+        ascii_only=not can_print(getattr(writer._file, "encoding", None)),
+    )
     terminal.write(text)
-
-
-def _can_print(terminal: pytest.TerminalReporter, characters: str) -> bool:
-    encoding = getattr(terminal.config.get_terminal_writer()._file, "encoding", None) or "utf-8"
-    try:
-        characters.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

@@ -67,6 +67,40 @@ def closing_lines(words: Sequence[tuple[str, str]], layout: Layout) -> list[Line
     return lines
 
 
+def show(
+    sections: Sequence[Section],
+    words: Sequence[tuple[str, str]],
+    *,
+    width: int,
+    on_screen: bool,
+    colour: bool,
+    ascii_only: bool,
+) -> str:
+    """What is printed of ``sections`` and of the closing ``words``.
+
+    :param width: columns of the terminal.
+    :param on_screen: whether someone looks at a terminal; rich prints there.
+    :param colour: whether escape sequences may be used on it.
+    :param ascii_only: whether what is printed to knows no more than ASCII.
+    """
+    layout = Layout(width, rules=on_screen and not ascii_only, ascii_only=ascii_only)
+    lines = lay_out(sections, layout) + closing_lines(words, layout)
+    return coloured(lines, width=width, colour=colour) if on_screen else plain(lines)
+
+
+def can_print(encoding: str | None) -> bool:
+    """Whether a file of that encoding takes the characters that reports are drawn with.
+
+    >>> can_print("utf-8"), can_print("latin-1")
+    (True, False)
+    """
+    try:
+        "▁█·…─µ".encode(encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def plain(lines: Iterable[Line]) -> str:
     """The lines as text, each with its newline."""
     return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in lines)
