@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 
-from windtunnel.core import REAL_CLOCK, Settings, UsageError
+from windtunnel.core import REAL_CLOCK, Settings
 from windtunnel.run import rerun_policy
 from windtunnel.run.attempt import ATTEMPT, run_attempt
+from windtunnel.run.markers import MarkerCheck
 from windtunnel.run.rerun_policy import Policy
 from windtunnel.run.session import RunState
 
@@ -37,6 +38,8 @@ def attach(config: pytest.Config, state: RunState) -> None:
     owner = next((name for name in OWNERS if config.pluginmanager.has_plugin(name)), None)
     if owner is None:
         default = _default(config, state.settings)
+        check = MarkerCheck(lambda item: rerun_policy.of_item(item, default))
+        config.pluginmanager.register(check, "windtunnel-flaky-marker")
         config.pluginmanager.register(Readiness(config, default), "windtunnel-rerun")
     elif owner == "rerunfailures":
         _hand_over(config, state.settings)
@@ -101,33 +104,13 @@ def _hand_over(config: pytest.Config, settings: Settings) -> None:
 
 
 class Readiness:
-    """Finds out whether anything may have to be rerun, and refuses markers that mean nothing."""
+    """Finds out whether anything may have to be rerun, and shows what was."""
 
     def __init__(self, config: pytest.Config, default: Policy) -> None:
         self._config = config
         self._default = default
         self._wanted = default.reruns > 0
         self._session: pytest.Session | None = None
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_make_collect_report(
-        self, collector: pytest.Collector
-    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-        # A report of a failed collection reaches the terminal from every kind of worker.
-        report = yield
-        errors = list(self._errors(report.result or ()))
-        if errors:
-            report.outcome = "failed"
-            report.longrepr = "\n".join(map(str, errors))
-        return report
-
-    def _errors(self, nodes: Any) -> Generator[UsageError, None, None]:
-        for node in nodes:
-            if isinstance(node, pytest.Item):
-                try:
-                    rerun_policy.of_item(node, self._default)
-                except UsageError as error:
-                    yield error
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._session = session

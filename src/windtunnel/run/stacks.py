@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import functools
 import os
+import re
 import signal
 import sys
 import threading
@@ -31,16 +31,21 @@ ASK_PYTHON: int = signal.SIGUSR1 if _REALTIME is None else _REALTIME + 3
 ASK_C: int = signal.SIGUSR2 if _REALTIME is None else _REALTIME + 4
 
 _POLL_S = 0.005
-_FATAL = "Fatal Python error: "
+_TIMEOUT = "Timeout (>"
+_DEATH = re.compile(rf"^(Fatal Python error: |{re.escape(_TIMEOUT)})", re.MULTILINE)
+_HOUSE = f"{Path(__file__).parent.parent}{os.sep}"
+_RUNNER = re.compile(r"[/\\](site|dist)-packages[/\\](_pytest|pytest|pluggy)[/\\]|^<frozen runpy>$")
 _fd = -1
 
 
-def install(directory: Path, worker: str) -> None:
+def install(directory: Path, worker: str, *, fatal: bool = True) -> None:
     """Make this process tell its stacks into ``directory``, under the name of ``worker``.
 
     Call it in the main thread. It may be called again, in a forked child for example, to take
     another name. Children that this process forks later answer as well, into the same file.
 
+    :param fatal: whether the stacks at a fatal signal go there too, and no longer where the
+        process sent them before (under pytest: to stderr).
     :raises OSError: when the directory cannot be written.
     """
     global _fd
@@ -48,7 +53,8 @@ def install(directory: Path, worker: str) -> None:
     # Appended to, so that a forked child's stacks do not overwrite its parent's.
     flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
     before, _fd = _fd, os.open(_path(directory, worker), flags, 0o644)
-    faulthandler.enable(file=_fd, all_threads=True)
+    if fatal:
+        faulthandler.enable(file=_fd, all_threads=True)
     faulthandler.register(ASK_C, file=_fd, all_threads=True, chain=False)
     if threading.current_thread() is threading.main_thread():
         signal.signal(ASK_PYTHON, _answer)
@@ -70,10 +76,29 @@ def collect(pid: int, directory: Path, worker: str, within_s: float) -> str:
 
 
 def crash_text(directory: Path, worker: str) -> str:
-    """The stacks the worker left when it died of a fatal signal; empty when it left none."""
+    """The stacks the worker left when it died; empty when it left none.
+
+    It leaves some when it dies of a fatal signal, and when its time limit ends it.
+    """
     text = _read(_path(directory, worker), 0)
-    start = text.rfind(_FATAL)
-    return _tidy(text[start:]) if start >= 0 else ""
+    deaths = list(_DEATH.finditer(text))
+    return _tidy(text[deaths[-1].start() :]) if deaths else ""
+
+
+def tells_timeout(crash: str) -> bool:
+    """Whether that :func:`crash_text` is of a process that its time limit ended."""
+    return crash.startswith(_TIMEOUT)
+
+
+def leave(directory: Path, worker: str, seconds: float, text: str) -> str:
+    """Leave the stacks of a process about to be ended by its limit, for :func:`crash_text`.
+
+    :returns: the whole text that was left.
+    """
+    whole = f"{_TIMEOUT}{seconds:g}s)\n\n{text}"
+    with _path(directory, worker).open("a", encoding="utf-8", errors="replace") as file:
+        file.write(whole)
+    return whole
 
 
 def describe(interrupted: FrameType | None = None) -> str:
@@ -222,19 +247,7 @@ def _thread_name(thread: threading.Thread | None) -> str:
 
 
 def _ours(filename: str) -> bool:
-    return filename.startswith(_runner_folders()) or filename == "<frozen runpy>"
-
-
-@functools.cache
-def _runner_folders() -> tuple[str, ...]:
-    import _pytest
-    import pluggy
-
-    ours = Path(__file__).parent.parent
-    return (
-        f"{ours}{os.sep}",
-        *(f"{Path(str(module.__file__)).parent}{os.sep}" for module in (_pytest, pluggy)),
-    )
+    return filename.startswith(_HOUSE) or bool(_RUNNER.search(filename))
 
 
 def _tidy(dump: str) -> str:
