@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from windtunnel.core.flakiness import Flakiness
+    from windtunnel.own.fixtures import Leases, PortLease, PostgresLease, RedisLease
     from windtunnel.record import Record
     from windtunnel.run.session import Role, RunState
 
@@ -246,3 +247,35 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         return (yield)
     finally:
         config.hook.pytest_windtunnel_process_finished(config=config, state=state)
+
+
+@pytest.fixture(scope="session")
+def leases(request: pytest.FixtureRequest) -> Leases:
+    """Ports, databases, named resources and values made once, for fixtures of any scope."""
+    from windtunnel.own import fixtures
+
+    return fixtures.leases(request)
+
+
+@pytest.fixture
+def port_lease(request: pytest.FixtureRequest) -> PortLease:
+    """A TCP port that is this test's alone: bound, to be listened on or bound by number."""
+    from windtunnel.own import fixtures
+
+    return fixtures.port_lease(request)
+
+
+@pytest.fixture
+def redis_lease(request: pytest.FixtureRequest) -> RedisLease:
+    """An empty Redis database that is this test's alone, exported as REDIS_URL and its parts."""
+    from windtunnel.own import fixtures
+
+    return fixtures.redis_lease(request)
+
+
+@pytest.fixture
+def postgres_lease(request: pytest.FixtureRequest) -> PostgresLease:
+    """A PostgreSQL database that is this test's alone, exported as DATABASE_URL and PG*."""
+    from windtunnel.own import fixtures
+
+    return fixtures.postgres_lease(request)

@@ -108,7 +108,6 @@ class PostgresServer:
         self._connected_pid = 0
         self._ordered = ""
         self._order_number = 0
-        self._in_use = ""
         self._start()
         self._make_template()
 
@@ -129,12 +128,16 @@ class PostgresServer:
             self._start()
             return self._clone()
 
-    def finish(self) -> None:
-        """Drop the database of the test that has ended; the server does it meanwhile."""
-        database, self._in_use = self._in_use, ""
-        if database:
-            with contextlib.suppress(OSError):
-                self._connect().send(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+    def again(self, lease: PostgresLease) -> None:
+        """Make a leased database anew under its own name, for another attempt at the test."""
+        connection = self._connect()
+        connection.query(f'DROP DATABASE IF EXISTS "{lease.database}" WITH (FORCE)')
+        connection.query(f'CREATE DATABASE "{lease.database}" TEMPLATE {_TEMPLATE}')
+
+    def finish(self, lease: PostgresLease) -> None:
+        """Drop a database whose test has ended; the server does it meanwhile."""
+        with contextlib.suppress(OSError):
+            self._connect().send(f'DROP DATABASE IF EXISTS "{lease.database}" WITH (FORCE)')
 
     def _clone(self) -> PostgresLease:
         connection = self._connect()
@@ -142,7 +145,6 @@ class PostgresServer:
             self._order(connection)
         database = self._ordered
         connection.wait_for(self._order_number)
-        self._in_use = database
         self._order(connection)
         return dataclasses.replace(self._admin, database=database)
 
@@ -209,7 +211,7 @@ class PostgresServer:
         return self._connection
 
     def _disconnect(self) -> None:
-        self._ordered = self._in_use = ""
+        self._ordered = ""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -108,9 +108,6 @@ class RedisServer:
             self._flush()
         return self.lease
 
-    def finish(self) -> None:
-        """Nothing to do after a test: the next one empties it."""
-
     def _start(self) -> Child:
         child = self._scope.child(
             [
@@ -200,9 +197,6 @@ class RedisShare:
             self._lock = None  # the parent's, which it keeps
         _empty(self._connection, self.lease.db, self.lease.prefix)
         return self.lease
-
-    def finish(self) -> None:
-        """Nothing to do after a test: the next one empties it."""
 
     # -- as a part of a scope ----------------------------------------------------------------
 

@@ -94,7 +94,9 @@ class Scope:
         self._within = within
         self._parts: list[Part] = []
         self._pid = os.getpid()
-        _watch.opened(self)
+        self.owner: object = _watch.owner()
+        """Who opened it: the fixture or test at work, None outside a test."""
+        _watch.open.append(self)
 
     # -- what can be owned -------------------------------------------------------------------
 
@@ -209,6 +211,11 @@ class Scope:
             raise RuntimeError(f"the scope {self.name!r} is closed and can own nothing more")
         self._parts.append(part)
         return part
+
+    @property
+    def owned(self) -> str:
+        """The names of what it owns, for messages."""
+        return ", ".join(f"{part.kind} {part.name}" for part in self._parts)
 
     # -- closing -----------------------------------------------------------------------------
 
@@ -345,9 +352,7 @@ class Watch:
     def __init__(self) -> None:
         self.open: list[Scope] = []
         self.leaks: list[tuple[Scope, Leak]] = []
-
-    def opened(self, scope: Scope) -> None:
-        self.open.append(scope)
+        self.owner: Callable[[], object] = lambda: None
 
     def closed(self, scope: Scope) -> None:
         with contextlib.suppress(ValueError):
