@@ -45,6 +45,8 @@ _PARTS = (
     "windtunnel.run.pool",
     "windtunnel.report.summary",
 )
+# A probe's experiments are no history, and are isolated by the probe.
+_PROBED_PARTS = ("windtunnel.own.leasing",)
 
 
 class HookSpecs:
@@ -170,7 +172,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     try:
         state = _state(config)
         _introduce_judge(config)
-        for part in _PARTS:
+        probed = config.pluginmanager.has_plugin("windtunnel.probe.observer")
+        for part in _PROBED_PARTS if probed else _PARTS:
             try:
                 module = importlib.import_module(part)
             except ImportError:  # FIXME: until every room has landed

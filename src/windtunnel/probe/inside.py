@@ -1,0 +1,149 @@
+"""Conditions that concern the inside of the interpreter: randomness, clock, threads, listings.
+
+Called by :mod:`windtunnel.probe.observer` in the process that runs the tests, never elsewhere:
+what is patched here stays patched until that process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+_LOOPBACK = frozenset({"", "localhost", "0.0.0.0", "::", "::1", "ip6-localhost", "<broadcast>"})
+
+# Taken now, before anything moves or freezes them.
+_getpid = os.getpid
+_urandom = os.urandom
+
+
+def apply(wishes: Mapping[str, Any], config: pytest.Config) -> None:
+    """Apply the conditions that hold for the whole process."""
+    switch_s = wishes.get("switch_s")
+    if switch_s is not None:
+        sys.setswitchinterval(switch_s)
+    if listing := wishes.get("listing"):
+        _order_listings(str(listing))
+    _seed(wishes.get("seed"), config)
+    if (date := wishes.get("date")) is not None:
+        set_date(float(date), frozen=bool(wishes.get("frozen")))
+
+
+def before_test(wishes: Mapping[str, Any], config: pytest.Config) -> None:
+    """Apply what each test is to begin with: the same state of randomness."""
+    if wishes.get("seed") is not None:
+        _seed(wishes["seed"], config)
+
+
+def fresh_randomness(config: pytest.Config) -> None:
+    """Give a forked process randomness of its own, as a process of its own would have."""
+    _seed_generators(int.from_bytes(_urandom(4), "little"), config)
+
+
+def _seed(seed: int | None, config: pytest.Config) -> None:
+    if seed is None:
+        return
+    _seed_generators(seed, config)
+    stream = random.Random(seed)
+
+    def urandom(size: int, /) -> bytes:
+        return stream.randbytes(size)
+
+    # uuid4, secrets and SystemRandom all come down to this one function.
+    os.urandom = urandom
+    random._urandom = urandom  # type: ignore[attr-defined]  # SystemRandom's own reference
+
+
+def _seed_generators(seed: int, config: pytest.Config) -> None:
+    random.seed(seed)
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed(seed % 2**32)
+    if hasattr(config.option, "randomly_seed"):
+        # pytest-randomly seeds before each test, with this.
+        config.option.randomly_seed = seed % 2**32
+
+
+def _order_listings(order: str) -> None:
+    listdir: Callable[..., list[Any]] = os.listdir
+    scandir: Callable[..., Any] = os.scandir
+
+    def arranged(entries: list[Any], name: Callable[[Any], Any]) -> list[Any]:
+        entries.sort(key=name, reverse=order == "reversed")
+        if order == "shuffled":
+            random.Random(len(entries)).shuffle(entries)
+        return entries
+
+    def our_listdir(path: Any = None) -> list[Any]:
+        return arranged(listdir(path), lambda entry: entry)
+
+    class Scan:
+        """os.scandir's iterator, arranged."""
+
+        def __init__(self, path: Any = None) -> None:
+            with scandir(path) as entries:
+                self._entries = iter(arranged(list(entries), lambda entry: entry.name))
+
+        def __iter__(self) -> Iterator[Any]:
+            return self._entries
+
+        def __next__(self) -> Any:
+            return next(self._entries)
+
+        def __enter__(self) -> Scan:
+            return self
+
+        def __exit__(self, *exc: object) -> None:
+            self.close()
+
+        def close(self) -> None:
+            self._entries = iter(())
+
+    os.listdir = our_listdir
+    os.scandir = Scan  # type: ignore[assignment,misc]  # called like the function it replaces
+
+
+_traveller: Any = None
+
+
+def set_date(epoch: float, *, frozen: bool) -> None:
+    """Move the wall clock: by libfaketime where it is preloaded, else by time-machine."""
+    global _traveller
+    offset = os.environ.get("FAKETIME")
+    if offset is not None and "FAKETIME_NO_CACHE" in os.environ and not frozen:
+        # The library looks at this variable at every call (FAKETIME_NO_CACHE).
+        real = time.time() - float(offset)
+        os.environ["FAKETIME"] = f"{epoch - real:+f}"
+        return
+    import time_machine
+
+    if _traveller is not None:
+        _traveller.stop()
+    _traveller = time_machine.travel(epoch, tick=not frozen)
+    _traveller.start()
+
+
+def outside_host(event: str, arguments: tuple[Any, ...]) -> str:
+    """The host outside this machine that an audit event is about; empty for any other event.
+
+    >>> outside_host("socket.getaddrinfo", ("example.org", 80, 0, 0, 0))
+    'example.org'
+    >>> outside_host("socket.connect", (None, ("127.0.0.1", 80)))
+    ''
+    """
+    if event == "socket.connect" and len(arguments) > 1 and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname") and arguments:
+        host = arguments[0]
+    else:
+        return ""
+    if isinstance(host, bytes):
+        host = host.decode(errors="replace")
+    if not isinstance(host, str) or host in _LOOPBACK or host.startswith("127."):
+        return ""
+    return host
