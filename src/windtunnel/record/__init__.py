@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from windtunnel.record.launch import ensure_ingester
     from windtunnel.record.protocol import (
+        Contents,
         DurationRow,
         OutcomeRow,
         RecentRow,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from windtunnel.record.store import Record, open_record
 
 _HOMES = {
+    "Contents": "protocol",
     "DurationRow": "protocol",
     "OutcomeRow": "protocol",
     "RecentRow": "protocol",
@@ -58,6 +60,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Contents",
     "DurationRow",
     "OutcomeRow",
     "RecentRow",

@@ -147,3 +147,17 @@ class UnfinishedRow:
     started: float
     worker: str
     order: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a record holds: how many of each, its file's ``size`` in bytes and its format."""
+
+    format: int
+    size: int
+    runs: int
+    tests: int
+    outcomes: int
+    samples: int
+    violations: int
+    resources: int

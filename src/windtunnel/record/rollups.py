@@ -34,16 +34,22 @@ def append(connection: sqlite3.Connection, finals: Iterable[tuple[str, float, in
     connection.executemany(_APPEND, finals)
 
 
+def append_runs(connection: sqlite3.Connection, first: int) -> None:
+    """Add the deciding outcomes of all runs from number ``first`` on."""
+    rows = connection.execute(
+        "SELECT outcome, setup_s + call_s + teardown_s, run, test FROM outcomes"
+        " WHERE final AND run >= ? ORDER BY run, test, attempt",
+        (first,),
+    )
+    append(connection, _last_of_a_run(rows))
+
+
 def rebuild(connection: sqlite3.Connection, tests: Sequence[int] | None = None) -> None:
     """Make the roll-ups of some tests, or of all, from their outcomes."""
     if tests is None:
         tests = [row[0] for row in connection.execute("SELECT id FROM tests")]
-        rows = connection.execute(
-            "SELECT outcome, setup_s + call_s + teardown_s, run, test FROM outcomes"
-            " WHERE final ORDER BY run, test, attempt"
-        )
         _clear(connection, tests)
-        append(connection, _last_of_a_run(rows))
+        append_runs(connection, 0)
         return
     _clear(connection, tests)
     for test in tests:

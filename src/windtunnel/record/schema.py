@@ -13,12 +13,13 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from windtunnel.record.places import change_path, make_spool_dir, on_network
 
 APPLICATION_ID = 0x57544E4C  # "WTNL"
 FORMAT = 2
+PAGE = 4096
 
 _MAGIC = b"SQLite format 3\x00"
 _BUSY_S = 30.0
@@ -137,11 +138,13 @@ CREATE TABLE notices (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
 """
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(
+    path: Path, *, damaged: Literal["set aside", "refuse"] = "set aside"
+) -> sqlite3.Connection:
     """Open the file at ``path``, created or migrated to this format if need be.
 
     A file that is damaged, or is no database at all, is set aside under another name and a new
-    one begun, which holds a notice of it.
+    one begun, which holds a notice of it; or it is refused, if ``damaged`` says so.
 
     :raises RecordError: when the format is newer, when the file is some other program's
         database, or when it cannot be read or written.
@@ -157,6 +160,8 @@ def connect(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             fail_sqlite(path, error)
+        if damaged == "refuse":
+            fail(f"{path} is damaged", str(error), f"windtunnel record repair {path}")
         set_aside(path, str(error))
         return _change(path)
     except OSError as error:
@@ -235,6 +240,7 @@ def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
         _check_format(path, application, version)
         migrate(connection, version)
     else:
+        connection.execute(f"PRAGMA page_size={PAGE}")
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         with transaction(connection):
             for statement in _statements(_TABLES):
@@ -291,6 +297,13 @@ def is_damage(error: sqlite3.DatabaseError) -> bool:
         return True
     # A table that a whole record has: its page of tables was overwritten with zeros.
     return "no such table" in str(error)
+
+
+def damage(found: str) -> sqlite3.DatabaseError:
+    """An error that :func:`is_damage` holds for."""
+    error = sqlite3.DatabaseError(found)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
 
 
 def set_aside(path: Path, why: str, inode: int | None = None) -> Path | None:

@@ -6,18 +6,20 @@ import contextlib
 import math
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import starmap
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Literal
 
-from windtunnel.core import Event, Outcome, RecordError, RunStarted
+from windtunnel.core import REAL_CLOCK, Event, RecordError, RunStarted
 from windtunnel.record import rollups
-from windtunnel.record.batch import Batcher, unsigned
+from windtunnel.record.batch import Batcher
 from windtunnel.record.intake import Intake
+from windtunnel.record.merge import Merged, merge
 from windtunnel.record.places import election_path, is_locked, spool_dir
 from windtunnel.record.protocol import (
+    Contents,
     DurationRow,
     OutcomeRow,
     RecentRow,
@@ -27,23 +29,16 @@ from windtunnel.record.protocol import (
     UnfinishedRow,
     ViolationRow,
 )
-from windtunnel.record.schema import connect, fail_sqlite, is_damage, set_aside, transaction
-
-_SqlRow: TypeAlias = "tuple[Any, ...]"  # Any: what SQLite hands out
-
-_RUN = (
-    'number, run_id, started, argv, root, "commit", tree, environment, environment_text,'
-    " isolation, world, workers, seed, ci, finished, exit_code, duration_s, collected"
-)
-_OUTCOME = (
-    "o.run, t.nodeid, o.outcome, o.attempt, o.final, o.phase, o.setup_s, o.call_s, o.teardown_s,"
-    " o.started, w.name, o.position, i.name, coalesce(x.message, ''), coalesce(x.output, ''),"
-    " o.quarantined, coalesce(x.replay, ''), o.seed"
-)
-_OUTCOME_JOINS = (
-    " JOIN tests t ON t.id = o.test JOIN names w ON w.id = o.worker"
-    " JOIN names i ON i.id = o.isolation LEFT JOIN texts x"
-    " ON x.run = o.run AND x.test = o.test AND x.attempt = o.attempt"
+from windtunnel.record.retention import trim
+from windtunnel.record.rows import OUTCOME, OUTCOME_JOINS, RUN, SqlRow, outcome_row, run_row
+from windtunnel.record.schema import (
+    FORMAT,
+    connect,
+    damage,
+    fail_sqlite,
+    is_damage,
+    set_aside,
+    transaction,
 )
 
 
@@ -82,11 +77,13 @@ class Record:
     Runs have numbers that grow with time. All times are seconds since the epoch.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, damaged: Literal["set aside", "refuse"] = "set aside"
+    ) -> None:
         self.path = path
         self.notices: tuple[str, ...] = ()
         """What the user should be told, each once: files set aside, events not understood."""
-        self._connection = connect(path)
+        self._connection = connect(path, damaged=damaged)
 
     def __enter__(self) -> Record:
         return self
@@ -105,23 +102,23 @@ class Record:
 
     def runs(self, limit: int | None = None) -> list[RunRow]:
         """The runs, newest first; ``limit`` of them where given."""
-        query = f"SELECT {_RUN} FROM runs ORDER BY number DESC LIMIT ?"
-        return [_run_row(row) for row in self._rows(query, (-1 if limit is None else limit,))]
+        query = f"SELECT {RUN} FROM runs ORDER BY number DESC LIMIT ?"
+        return [run_row(row) for row in self._rows(query, (-1 if limit is None else limit,))]
 
     def run(self, run_id: str) -> RunRow | None:
         """The run of that name, None where it is not known."""
-        rows = self._rows(f"SELECT {_RUN} FROM runs WHERE run_id = ?", (run_id,))
-        return _run_row(rows[0]) if rows else None
+        rows = self._rows(f"SELECT {RUN} FROM runs WHERE run_id = ?", (run_id,))
+        return run_row(rows[0]) if rows else None
 
     def outcomes(self, run: int) -> list[OutcomeRow]:
         """All attempts of the run of that number, in the order they began."""
         rows = self._rows(
-            f"SELECT {_OUTCOME} FROM outcomes o {_OUTCOME_JOINS} WHERE o.run = ?"
+            f"SELECT {OUTCOME} FROM outcomes o {OUTCOME_JOINS} WHERE o.run = ?"
             " ORDER BY o.started, o.test, o.attempt",
             (run,),
         )
         facts = self._run_facts()
-        return [_outcome_row(row, facts) for row in rows]
+        return [outcome_row(row, facts) for row in rows]
 
     def history(
         self, nodeids: Collection[str] | None = None, *, last: int = 100
@@ -222,14 +219,59 @@ class Record:
 
         All of it is entered, or nothing when this raises.
         """
+        return self.append(run_started.run_id, [run_started, *events])
+
+    def append(self, run_id: str, events: Sequence[Event]) -> int:
+        """Enter events of a run, all or none of them; returns the run's number."""
         from windtunnel.record.spool import as_array
 
         with self._watch(), transaction(self._connection):
             batcher = Batcher(self._connection)
             batcher.begin()
-            number = batcher.run_number(run_started.run_id, run_started.time)
-            batcher.write(number, [as_array(run_started), *map(as_array, events)])
+            number = batcher.run_number(run_id, events[0].time if events else 0.0)
+            batcher.write(number, [as_array(event) for event in events])
         return number
+
+    def merge(self, other: Path) -> Merged:
+        """Add the runs of another record; those known already are not doubled.
+
+        :param other: the other record's file, which is not changed but for being brought to
+            this format, and for what is in its spools.
+        :raises RecordError: when that file cannot be read.
+        """
+        with Record(other, damaged="refuse") as theirs:
+            theirs._catch_up()
+        with self._watch():
+            return merge(self._connection, other)
+
+    def trim(self, *, keep_runs: int = 0, keep_days: int = 0) -> int:
+        """Remove all but the newest ``keep_runs`` runs, and runs older than ``keep_days`` days.
+
+        :returns: how many runs were removed. 0 as a limit is none.
+        """
+        if not keep_runs and not keep_days:
+            return 0
+        with self._watch():
+            with transaction(self._connection):
+                now = REAL_CLOCK.time()
+                removed = trim(self._connection, keep_runs=keep_runs, keep_days=keep_days, now=now)
+            if removed:
+                # Each row of the answer frees a page.
+                self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+        return removed
+
+    def check(self) -> Contents:
+        """Read the whole file, and say what is in it.
+
+        :raises RecordError: when it is damaged, after it has been set aside.
+        """
+        problems = [row[0] for row in self._rows("PRAGMA integrity_check(5)")]
+        if problems != ["ok"]:
+            with self._watch():
+                raise damage("; ".join(problems))
+        tables = ("runs", "tests", "outcomes", "samples", "violations", "resources")
+        counts = {name: self._rows(f"SELECT count(*) FROM {name}")[0][0] for name in tables}
+        return Contents(format=FORMAT, size=self.path.stat().st_size, **counts)
 
     def _catch_up(self) -> None:
         """Take in what is in the spools, and tidy up where no ingester does."""
@@ -242,7 +284,7 @@ class Record:
             self._connection.execute("DELETE FROM notices WHERE id <= ?", (rows[-1][0],))
         self.notices = tuple(text for _, text in rows)
 
-    def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[_SqlRow]:
+    def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[SqlRow]:
         with self._watch():
             return self._connection.execute(query, values).fetchall()
 
@@ -271,8 +313,8 @@ class Record:
     ) -> list[OutcomeRow]:
         with self._watch():
             rows = self._connection.execute(
-                f"SELECT {_OUTCOME} FROM runs r CROSS JOIN outcomes o"
-                f" ON o.run = r.number AND o.test = ? {_OUTCOME_JOINS}"
+                f"SELECT {OUTCOME} FROM runs r CROSS JOIN outcomes o"
+                f" ON o.run = r.number AND o.test = ? {OUTCOME_JOINS}"
                 " ORDER BY r.number DESC, o.attempt DESC",
                 (test,),
             )
@@ -282,7 +324,7 @@ class Record:
                 runs.add(row[0])
                 if len(runs) > last:
                     break
-                found.append(_outcome_row(row, facts))
+                found.append(outcome_row(row, facts))
         return found[::-1]
 
     def _history_of_all(
@@ -300,7 +342,7 @@ class Record:
             if not lacking:
                 break
             rows = self._rows(
-                f"SELECT {_OUTCOME} FROM outcomes o {_OUTCOME_JOINS} WHERE o.run = ?"
+                f"SELECT {OUTCOME} FROM outcomes o {OUTCOME_JOINS} WHERE o.run = ?"
                 " ORDER BY o.test, o.attempt DESC",
                 (number,),
             )
@@ -312,57 +354,7 @@ class Record:
                     seen[nodeid] = seen.get(nodeid, 0) + 1
                     lacking -= seen[nodeid] == wanted.get(nodeid)
                 if seen[nodeid] <= last:
-                    found.setdefault(nodeid, []).append(_outcome_row(row, facts))
+                    found.setdefault(nodeid, []).append(outcome_row(row, facts))
         for rows_of_test in found.values():
             rows_of_test.reverse()
         return found
-
-
-def _run_row(row: _SqlRow) -> RunRow:
-    return RunRow(
-        number=row[0],
-        run_id=row[1],
-        started=row[2],
-        argv=row[3],
-        root=row[4],
-        commit=row[5],
-        tree=row[6],
-        environment=row[7],
-        environment_text=row[8],
-        isolation=row[9],
-        world=row[10],
-        workers=row[11],
-        seed=unsigned(row[12]),
-        ci=row[13],
-        finished=row[14],
-        exit_code=row[15],
-        duration_s=row[16],
-        collected=row[17],
-    )
-
-
-def _outcome_row(row: _SqlRow, facts: dict[int, tuple[str, str, str]]) -> OutcomeRow:
-    commit, tree, environment = facts.get(row[0], ("", "", ""))
-    return OutcomeRow(
-        run=row[0],
-        nodeid=row[1],
-        outcome=Outcome.from_letter(row[2]),
-        attempt=row[3],
-        final=bool(row[4]),
-        phase=row[5],
-        setup_s=row[6],
-        call_s=row[7],
-        teardown_s=row[8],
-        started=row[9],
-        worker=row[10],
-        order=row[11],
-        isolation=row[12],
-        message=row[13],
-        output=row[14],
-        quarantined=bool(row[15]),
-        replay=row[16],
-        seed=unsigned(row[17]),
-        commit=commit,
-        tree=tree,
-        environment=environment,
-    )
