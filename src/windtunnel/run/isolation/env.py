@@ -91,7 +91,7 @@ class EnvIsolation:
         self._metrics.leave()
         self._folders.release()
 
-    # -- the two states -----------------------------------------------------------------------------
+    # -- the two states -------------------------------------------------------------------------
 
     def _become_test(self) -> None:
         environ.apply(self._test_variables)

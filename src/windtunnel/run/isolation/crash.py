@@ -1,0 +1,89 @@
+"""What is known of a child that died under its test: in which phase, with what stacks."""
+
+from __future__ import annotations
+
+import faulthandler
+import mmap
+import os
+import tempfile
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from windtunnel.run.children import describe_status
+
+if TYPE_CHECKING:
+    from windtunnel.run.isolation.child import Ended
+
+Phase = Literal["setup", "call", "teardown"]
+_PHASES: tuple[Phase, ...] = ("setup", "call", "teardown")
+
+
+class CrashNotes:
+    """Shared between a parent and the child it waits for."""
+
+    def __init__(self) -> None:
+        self._phase = mmap.mmap(-1, 1)  # anonymous and shared: the child writes, the parent reads
+        if hasattr(os, "memfd_create"):
+            self._fd = os.memfd_create("windtunnel-stacks", os.MFD_CLOEXEC)
+        else:
+            self._fd, path = tempfile.mkstemp()
+            os.unlink(path)
+
+    @property
+    def phase(self) -> Phase:
+        """The phase the child is in, or was in when it ended."""
+        return _PHASES[self._phase[0]]
+
+    @phase.setter
+    def phase(self, phase: Phase) -> None:
+        self._phase[0] = _PHASES.index(phase)
+
+    def clear(self) -> None:
+        """In the parent, before a fork."""
+        self._phase[0] = 0
+        os.ftruncate(self._fd, 0)
+        os.lseek(self._fd, 0, os.SEEK_SET)
+
+    def watch(self) -> None:
+        """In the child: have the stacks of a fatal signal written here."""
+        faulthandler.enable(file=self._fd, all_threads=True)
+
+    def stacks(self) -> str:
+        """What a fatal signal left."""
+        return os.pread(self._fd, 1 << 20, 0).decode(errors="replace").strip()
+
+    def reports(self, item: pytest.Item, ended: Ended, took_s: float) -> list[pytest.TestReport]:
+        """The reports of an attempt whose child sent none: one a phase, up to its end."""
+        died_in = self.phase
+        reports = []
+        for phase in _PHASES:
+            failed = phase == died_in
+            report = pytest.TestReport(
+                nodeid=item.nodeid,
+                location=item.location,
+                keywords=dict.fromkeys(item.keywords, 1),
+                outcome="failed" if failed else "passed",
+                longrepr=self._text(ended) if failed else None,
+                when=phase,
+                sections=[
+                    (f"Captured {key} {when}", content)
+                    for when, key, content in item._report_sections
+                    if failed
+                ],
+                duration=took_s if failed else 0.0,
+                user_properties=item.user_properties,
+            )
+            if failed:
+                timeout = ended.stopped is not None
+                vars(report)["wt_outcome"] = "timeout" if timeout else "crashed"
+            reports.append(report)
+        return reports
+
+    def _text(self, ended: Ended) -> str:
+        if ended.stopped is not None:
+            text = f"{ended.stopped}\nin {self.phase}; the test's process was stopped"
+        else:
+            text = f"the test's process {describe_status(ended.status)} in {self.phase}"
+        stacks = self.stacks()
+        return f"{text}\n\n{stacks}" if stacks else text
