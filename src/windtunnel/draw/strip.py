@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from windtunnel.core import Outcome
-from windtunnel.draw.svg import Element, drawing, number, tag
+from windtunnel.draw.svg import Element, tag
 
 _BLOCK = {"good": "▁", "bad": "█", "skip": "·", "": "?"}
 _CELL, _GAP, _HEIGHT = 4, 1, 12
@@ -47,10 +47,13 @@ def strip_svg(letters: str, *, last: int = 20) -> Element:
         name = kind(letter) or "skip"
         height = _HEIGHT if name == "bad" else _LOW
         x = index * (_CELL + _GAP)
-        paths[name].append(f"M{x} {number(_HEIGHT - height)}h{_CELL}v{height}h-{_CELL}z")
-    return drawing(
-        max(1, len(recent)) * (_CELL + _GAP) - _GAP,
-        _HEIGHT,
-        [tag("path", class_=f"wt-{name}", d="".join(paths[name])) for name in sorted(paths)],
-        label=f"recent outcomes, oldest first: {recent}",
+        paths[name].append(f"M{x} {_HEIGHT - height}h{_CELL}v{height}h-{_CELL}z")
+    # Not `drawing`, which lets a drawing shrink: a page may hold thousands of these.
+    return tag(
+        "svg",
+        *[tag("path", class_=f"wt-{name}", d="".join(paths[name])) for name in sorted(paths)],
+        width=max(1, len(recent)) * (_CELL + _GAP) - _GAP,
+        height=_HEIGHT,
+        role="img",
+        aria_label=recent,
     )

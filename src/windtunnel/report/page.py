@@ -126,11 +126,10 @@ def _head(view: RunView, name: str) -> Iterator[str]:
 
 def _facts(view: RunView) -> list[tuple[str, str]]:
     run = view.run
-    dirty = " with changes" if run.tree and run.commit and run.tree != run.commit else ""
     tree = f' <span class="dim">tree {_e(run.tree[:12])}</span>' if run.tree else ""
     return [
         ("command", f"<code>{_e(run.argv)}</code>"),
-        ("commit", f"<code>{_e(run.commit[:12])}</code>{dirty}{tree}" if run.commit else tree),
+        ("commit", f"<code>{_e(run.commit[:12])}</code>{tree}" if run.commit else tree),
         ("environment", _e(run.environment_text)),
         ("isolation", _e(run.isolation.replace(",", ", ")) or "none"),
         ("workers", f"{run.workers}" if run.workers else "none: in the main process"),

@@ -23,7 +23,10 @@ Line: TypeAlias = tuple[Span, ...]
 
 STYLES = {
     "title": "bold",
-    "bad": "bold red",
+    "bad title": "bold red",
+    "flaky title": "bold yellow",
+    "quarantine title": "bold magenta",
+    "bad": "red",
     "good": "green",
     "flaky": "yellow",
     "quarantine": "magenta",
@@ -181,8 +184,8 @@ def _section(section: Section, layout: Layout) -> Iterator[Line]:
 
 
 def _title(section: Section, layout: Layout) -> Iterator[Line]:
-    look = section.look or "title"
-    used = cells(section.title) + 2
+    look = f"{section.look} title".strip()
+    used = cells(section.title) + (2 if section.note else 1)
     notes = wrap(section.note, layout.width - used) if section.note else []
     if section.note and layout.width - used < _NARROWEST:
         yield ((section.title, look),)
@@ -193,7 +196,9 @@ def _title(section: Section, layout: Layout) -> Iterator[Line]:
         head: Span = (pad(section.title, used), look) if not index else (" " * used, "")
         rest = layout.width - used - cells(note) - 1
         ruled = layout.rules and not index and rest > 3
-        yield (head, (note, "dim"), (" " + "─" * rest if ruled else "", "rule"))
+        gap = " " if note else ""
+        line = gap + "─" * (rest + 1 - len(gap))
+        yield (head, (note, "dim"), (line if ruled else "", "rule"))
 
 
 def _row(row: Row, widths: Sequence[int], strip_width: int, layout: Layout) -> Iterator[Line]:
