@@ -96,8 +96,12 @@ def _explain(groups: tuple[Group, ...]) -> Posterior:
     failures = sum(bad for bad, _ in groups)
     passes = sum(good for _, good in groups)
     steady_good, steady_bad = _steady(groups)
-    always = math.log(P_FLAKY * (1 - P_TURNED)) + FLAKY.log_likelihood(failures, passes)
-    turned = [_turned(groups, *turn) for turn in _TURNS] if len(groups) > 1 else []
+    may_turn = len(groups) > 1
+    prior = P_FLAKY * (1 - P_TURNED) if may_turn else P_FLAKY
+    # A change can break a flaky test as well as any other; here none did.
+    unbroken = (len(groups) - 1) * math.log1p(-REGRESSION)
+    always = math.log(prior) + unbroken + FLAKY.log_likelihood(failures, passes)
+    turned = [_turned(groups, *turn, unbroken) for turn in _TURNS] if may_turn else []
     became = [(weight, now) for (_, now, _), (weight, _) in zip(_TURNS, turned, strict=False)]
 
     logs = [steady_good, steady_bad, always, *(weight for weight, _ in turned)]
@@ -153,16 +157,16 @@ def _steady(groups: tuple[Group, ...]) -> tuple[float, float]:
 
 
 def _turned(
-    groups: tuple[Group, ...], before: Beta, after: Beta, kind: float
+    groups: tuple[Group, ...], before: Beta, after: Beta, kind: float, unbroken: float
 ) -> tuple[float, Group]:
     """Log weight of "was ``before``, is ``after``" over all points where it may have turned,
     and the results since the likeliest of them."""
-    each = math.log(P_FLAKY * P_TURNED * kind / (len(groups) - 1))
+    each = math.log(P_FLAKY * P_TURNED * kind / (len(groups) - 1)) + unbroken
     rest_bad = sum(bad for bad, _ in groups)
     rest_good = sum(good for _, good in groups)
     seen_bad = seen_good = 0
     best, since, logs = -math.inf, (0, 0), list[float]()
-    for bad, good in groups[:-1]:
+    for index, (bad, good) in enumerate(groups[:-1]):
         seen_bad += bad
         seen_good += good
         rest_bad -= bad
@@ -170,6 +174,9 @@ def _turned(
         weight = before.log_likelihood(seen_bad, seen_good) + after.log_likelihood(
             rest_bad, rest_good
         )
+        # What is broken is likely to be mended soon, here as in the steady explanations.
+        broken = index if before is BROKEN else len(groups) - 2 - index if after is BROKEN else 0
+        weight += broken * math.log1p(-FIX)
         logs.append(weight)
         if weight > best:
             best, since = weight, (rest_bad, rest_good)
