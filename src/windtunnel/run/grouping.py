@@ -15,14 +15,14 @@ _SCOPES: dict[str, type[pytest.Collector]] = {
 }
 
 
-def job_of(item: pytest.Item) -> Job:
+def job_of(item: pytest.Item, dist: str) -> Job:
     """The schedule's view of an item: which tests it must stay together with, if any.
 
     That is the widest of package, module and class for which it uses a fixture of that scope,
     since every worker that runs one of them sets the fixture up. An ``xdist_group`` mark
     groups tests under ``--dist loadgroup``.
     """
-    if item.config.stash.get(DIST, "duration") == "loadgroup":
+    if dist == "loadgroup":
         marker = item.get_closest_marker("xdist_group")
         if marker is None:
             return Job(item.nodeid)
@@ -42,9 +42,6 @@ def job_of(item: pytest.Item) -> Job:
     return Job(item.nodeid)
 
 
-DIST = pytest.StashKey[str]()
-
-
 class OrderWatch:
     """Notices whether somebody put the tests in an order on purpose.
 
@@ -55,7 +52,6 @@ class OrderWatch:
     def __init__(self, config: pytest.Config) -> None:
         named = [argument for argument in config.args if "::" in argument]
         self.was_given = len(named) > 1
-        config.stash[DIST] = config.stash.get(DIST, "duration")
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(

@@ -61,6 +61,7 @@ class IdentityWatch:
         while frame.f_back is not None and frame.f_globals.get("__name__") in (
             "os",
             "_collections_abc",
+            "collections.abc",
         ):
             frame = frame.f_back
         module = str(frame.f_globals.get("__name__", ""))

@@ -33,7 +33,7 @@ from windtunnel.run.session import RunState
 
 _LEAVE_WITHIN_S = 60.0
 _STACKS_WITHIN_S = 2.0
-_AHEAD = 2
+_AHEAD = 2  # the test that runs and the one after it
 
 
 def attach(config: pytest.Config, state: RunState) -> None:
@@ -83,10 +83,13 @@ class Pool:
         self._session: pytest.Session
         self._dispenser: Dispenser
         self._durations: tuple[float, ...] = ()
+        # With a limit on failures nobody begins a test before the last one's outcome is known.
+        self._ahead = 1 if config.getoption("maxfail") else _AHEAD
+        self._finished = 0
 
-    @pytest.hookimpl(trylast=True)
+    @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        # Known before the run is recorded, which happens in this very hook, earlier.
+        # Registered after the recorder, and so called before it: it records this number.
         self._state.worker_count = min(self._state.settings.workers, len(session.items)) or 1
 
     @pytest.hookimpl(tryfirst=True)
@@ -115,6 +118,8 @@ class Pool:
                 self._check_deadlines()
                 self._fill()
                 self._raise_if_stopped()
+            if self._finished != len(self._session.items):
+                raise RuntimeError(f"{self._finished} of {len(self._session.items)} tests were run")
         except BaseException:
             self._abandon()
             raise
@@ -127,8 +132,10 @@ class Pool:
         if watch is not None:
             watch.stop()
         self._spawn = _why_not_fork(watch)
-        jobs = [job_of(item) for item in session.items]
+        if self._spawn:
+            self._say(f"windtunnel: workers are spawned, not forked: {self._spawn}")
         settings = self._state.settings
+        jobs = [job_of(item, settings.dist) for item in session.items]
         planned = plan(
             jobs,
             self._state.worker_count,
@@ -145,54 +152,64 @@ class Pool:
         gc.collect()
         gc.freeze()
 
+    def _say(self, line: str) -> None:
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None and reporter.verbosity >= 0:
+            reporter.write_line(line)
+
     def _fill(self) -> None:
         """Keep every worker one test ahead; let the idle have what others have not begun."""
         while not self._session.shouldstop and not self._session.shouldfail:
             hungry = [
                 each
                 for each in self._workers.values()
-                if each.ready and not each.stopping and each.outstanding < _AHEAD
+                if each.ready and not each.stopping and each.outstanding < self._ahead
             ]
-            if not hungry:
+            hungry.sort(key=lambda each: each.outstanding)
+            given = [each for each in hungry if self._give_next(each)]
+            if not given:
+                if hungry and not self._dispenser.left:
+                    self._finish_off(hungry)
                 return
-            one = min(hungry, key=lambda each: each.outstanding)
-            index = self._dispenser.take(one.name)
-            if index is None:
-                self._finish_off()
-                return
+
+    def _give_next(self, one: _Worker) -> bool:
+        index = self._dispenser.take(one.name)
+        if index is not None:
             self._give(one, index)
+        return index is not None
 
     def _give(self, one: _Worker, index: int) -> None:
+        # A worker that waits is taken to wait until it says otherwise: the answer just put may
+        # be stolen before it is read, and then it needs another one.
         one.sent.append(index)
-        one.waiting = False
         one.queue.put(index)
 
-    def _finish_off(self) -> None:
-        """Nothing is left to hand out: steal for the idle, and send home who cannot be used."""
-        for idle in self._workers.values():
-            if not idle.ready or idle.stopping or idle.outstanding > (1 if idle.waiting else 0):
+    def _finish_off(self, hungry: list[_Worker]) -> None:
+        """Nothing is left to hand out: steal for who is idle, and send all home at the end."""
+        for each in hungry:
+            if each.outstanding > (1 if each.waiting else 0):
                 continue
-            index = self._steal_for(idle)
+            index = self._steal_for(each)
             if index is not None:
-                self._give(idle, index)
-            elif idle.waiting and idle.outstanding:
-                idle.waiting = False
-                idle.queue.put(wire.NOTHING)
-            elif not idle.outstanding and not any(
-                each.outstanding for each in self._workers.values()
-            ):
-                self._send_home()
-                return
+                self._give(each, index)
+            elif each.waiting:
+                each.waiting = False
+                each.queue.put(wire.NOTHING)
+        if not any(each.outstanding for each in self._workers.values()):
+            self._send_home()
 
     def _steal_for(self, idle: _Worker) -> int | None:
         victims = [
-            each for each in self._workers.values() if each is not idle and each.outstanding > 1
+            each
+            for each in self._workers.values()
+            if each is not idle and each.outstanding > 1 and self._dispenser.movable(each.sent[-1])
         ]
         victims.sort(key=self._remaining_s, reverse=True)
         for victim in victims:
             index = victim.queue.steal()
             if index is not None and index >= 0:
                 victim.sent.remove(index)
+                self._dispenser.move(index, victim.name, idle.name)
                 return index
         return None
 
@@ -259,7 +276,7 @@ class Pool:
         given = {
             "path": sys.path,
             "argv": sys.argv,
-            "args": spawn_arguments(self._config),
+            "args": self._spawn_arguments(name),
             "stream_fd": fds[0],
             "queue_fd": fds[1],
             "workerinput": worker.worker_input(
@@ -280,6 +297,13 @@ class Pool:
         process.stdin.write(pickle.dumps(given))
         process.stdin.close()
         return _Worker(name, process.pid, stream, queue, process, ready=False)
+
+    def _spawn_arguments(self, name: str) -> list[str]:
+        """The controller's command line, without what starts workers and with its own tmp."""
+        arguments = [*map(str, self._config.invocation_params.args), "--wt-workers=0"]
+        if self._basetemp is not None:
+            arguments.append(f"--basetemp={self._basetemp / f'popen-{name}'}")
+        return arguments
 
     def _wait(self) -> None:
         for key, _ in self._selector.select(self._next_deadline_in()):
@@ -310,6 +334,7 @@ class Pool:
             self._replay(one, kind, payload)
         for index in message.finished:
             one.sent.remove(index)
+            self._finished += 1
             item = self._session.items[index]
             self._config.hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
             one.running = None
@@ -346,11 +371,12 @@ class Pool:
         if nodeids == expected:
             return
         strange = sorted(set(nodeids) ^ set(expected))[:5]
-        raise UsageError(
+        error = UsageError(
             f"worker {one.name} collected other tests than the controller",
             found=", ".join(strange) if strange else "the same tests in another order",
             fix="make collection deterministic: sort parameters, and seed what is random in them",
         )
+        pytest.exit(f"windtunnel: {error}", returncode=int(error.exit_code))
 
     # -- ends -------------------------------------------------------------------------------
 
@@ -361,7 +387,7 @@ class Pool:
         lost = one.sent
         if one.running is not None and one.running in lost:
             lost.remove(one.running)
-            directory = self._state.state_dir / "stacks"
+            directory = stacks.folder(self._state.state_dir, self._state.run_id)
             self._report_lost(
                 one,
                 one.running,
@@ -393,6 +419,7 @@ class Pool:
     def _report_lost(
         self, one: _Worker, index: int, outcome: Outcome, what: str, stack_text: str
     ) -> None:
+        self._finished += 1
         item = self._session.items[index]
         text = f"{what} while it ran {item.nodeid}"
         if stack_text:
@@ -435,7 +462,7 @@ class Pool:
             if one.running is None or one.deadline_s is None or now < one.deadline_s:
                 continue
             index, one.running = one.running, None
-            directory = self._state.state_dir / "stacks"
+            directory = stacks.folder(self._state.state_dir, self._state.run_id)
             text = stacks.collect(one.pid, directory, one.name, _STACKS_WITHIN_S)
             os.kill(one.pid, signal.SIGKILL)
             one.sent.remove(index)
@@ -493,12 +520,6 @@ def _why_not_fork(watch: IdentityWatch | None) -> str:
         return watch.asked
     threads = children.thread_count()
     return f"{threads} threads after collection" if threads > 1 else ""
-
-
-def spawn_arguments(config: pytest.Config) -> list[str]:
-    """The command line for a spawned worker: the controller's, without what starts workers."""
-    arguments = list(map(str, config.invocation_params.args))
-    return [*arguments, "--wt-workers=0"]
 
 
 def known_durations(state: RunState) -> Mapping[str, float]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import sys
 from collections.abc import Generator
 
 import pytest
@@ -111,8 +110,10 @@ class RunRecorder:
 
 def command_line(config: pytest.Config) -> str:
     """The command that this run was started by, as a shell would take it."""
-    name = "windtunnel run" if sys.argv[:1] and sys.argv[0].endswith("windtunnel") else "pytest"
-    return shlex.join([*name.split(), *map(str, config.invocation_params.args)])
+    words = list(map(str, config.invocation_params.args))
+    if words[:2] == ["-p", "windtunnel"]:  # how `windtunnel run` begins
+        return shlex.join(["windtunnel", "run", *words[2:]])
+    return shlex.join(["pytest", *words])
 
 
 @dataclasses.dataclass(slots=True)

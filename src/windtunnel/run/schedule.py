@@ -158,6 +158,7 @@ class Dispenser:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._leads = {unit[0] for unit in plan.units}
         self._pending = deque(deque(unit) for unit in plan.units)
         self._current: dict[str, deque[int]] = {}
 
@@ -171,16 +172,28 @@ class Dispenser:
             self._current[worker] = unit
         return unit.popleft()
 
+    @property
+    def left(self) -> bool:
+        """Whether tests are still to be handed out, be it to the one they are reserved for."""
+        return bool(self._pending) or any(self._current.values())
+
+    def movable(self, index: int) -> bool:
+        """Whether a test that one worker has queued may go to another.
+
+        Where units must not be divided, only a unit's first test may, and takes the rest along.
+        """
+        return self._plan.divisible or index in self._leads
+
+    def move(self, index: int, old: str, new: str) -> None:
+        """Worker ``new`` has taken the queued test from ``old``; reserve its unit accordingly."""
+        if not self._plan.divisible:
+            self._current[new] = self._current.pop(old, deque())
+
     def give_back(self, worker: str, indices: Iterable[int] = ()) -> None:
         """That worker is gone: others take ``indices`` and what was reserved for it, first."""
         rest = deque([*indices, *self._current.pop(worker, ())])
         if rest:
             self._pending.appendleft(rest)
-
-    def clear(self) -> None:
-        """Hand out nothing more."""
-        self._pending.clear()
-        self._current.clear()
 
     def _divide(self) -> deque[int] | None:
         """The later half of what the most loaded worker still has reserved."""

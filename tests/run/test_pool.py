@@ -1,0 +1,435 @@
+"""The worker pool through ``windtunnel run``: what users of pytest may rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+Run = pytest.RunResult
+
+
+def wait_for(predicate, within_s: float = 30.0, what: str = "") -> None:
+    deadline = time.monotonic() + within_s
+    while not predicate():
+        assert time.monotonic() < deadline, f"waited {within_s} s for {what or predicate}"
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+MIXED = """
+    import pytest, warnings
+
+    @pytest.mark.parametrize("i", range(20))
+    def test_ok(i): pass
+    def test_fail(): assert 1 == 2, "not equal"
+    def test_error(no_such_fixture): pass
+    def test_skip(): pytest.skip("not today")
+    @pytest.mark.xfail
+    def test_xfail(): assert False
+    @pytest.mark.xfail
+    def test_xpass(): pass
+    def test_warns(): warnings.warn("beware")
+"""
+
+
+def test_outcomes_are_those_of_a_serial_run(pytester, windtunnel_run):
+    pytester.makepyfile(MIXED)
+    serial = pytester.runpytest_subprocess("-p", "no:windtunnel").parseoutcomes()
+    pooled = windtunnel_run("-n", "3")
+    assert pooled.parseoutcomes() == serial
+    assert pooled.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_every_test_runs_exactly_once(pytester, windtunnel_run):
+    pytester.makepyfile(
+        """
+        import os, pytest, time
+        @pytest.mark.parametrize("i", range(60))
+        def test_it(i):
+            time.sleep(0.01)
+            with open("ran.txt", "a") as file:
+                file.write(f"{i} {os.getpid()}\\n")
+        """
+    )
+    assert windtunnel_run("-n", "4").ret == 0
+    lines = Path("ran.txt").read_text().splitlines()
+    assert sorted(int(line.split()[0]) for line in lines) == list(range(60))
+    assert len({line.split()[1] for line in lines}) > 1
+
+
+def test_session_fixtures_are_made_in_each_worker_and_torn_down_there(pytester, windtunnel_run):
+    pytester.makepyfile(
+        """
+        import os, pytest
+        @pytest.fixture(scope="session")
+        def tower(worker_id):
+            with open("log.txt", "a") as file: file.write(f"up {worker_id} {os.getpid()}\\n")
+            yield
+            with open("log.txt", "a") as file: file.write(f"down {worker_id} {os.getpid()}\\n")
+        @pytest.mark.parametrize("i", range(8))
+        def test_it(i, tower): pass
+        """
+    )
+    assert windtunnel_run("-n", "2").ret == 0
+    log = [line.split() for line in Path("log.txt").read_text().splitlines()]
+    ups = {tuple(rest) for word, *rest in log if word == "up"}
+    downs = [tuple(rest) for word, *rest in log if word == "down"]
+    assert ups == set(downs) == set(downs)
+    assert len(ups) == len(downs)
+    assert {name for name, _ in ups} <= {"gw0", "gw1"}
+
+
+def test_tests_that_share_a_module_fixture_set_it_up_once(pytester, windtunnel_run):
+    for name in "abc":
+        pytester.makepyfile(
+            **{
+                f"test_{name}": """
+            import pytest, time
+            @pytest.fixture(scope="module")
+            def costly():
+                with open("made.txt", "a") as file: file.write(__name__ + "\\n")
+            @pytest.mark.parametrize("i", range(6))
+            def test_it(i, costly): time.sleep(0.01)
+            """
+            }
+        )
+    assert windtunnel_run("-n", "2").ret == 0
+    made = Counter(Path("made.txt").read_text().split())
+    assert set(made) == {"test_a", "test_b", "test_c"}
+    # Two workers and three modules: at most one module is shared out at the end of the run.
+    assert sum(made.values()) <= 4
+
+
+def test_workers_say_who_they_are_as_under_xdist(pytester, windtunnel_run):
+    pytester.makepyfile(
+        """
+        import os
+        def test_who(request, worker_id, testrun_uid):
+            assert worker_id in ("gw0", "gw1")
+            assert os.environ["PYTEST_XDIST_WORKER"] == worker_id
+            assert os.environ["PYTEST_XDIST_WORKER_COUNT"] == "2"
+            assert os.environ["PYTEST_XDIST_TESTRUNUID"] == testrun_uid
+            given = request.config.workerinput
+            assert given["workerid"] == worker_id and given["workercount"] == 2
+        def test_other(): pass
+        """
+    )
+    result = windtunnel_run("-n", "2")
+    result.assert_outcomes(passed=2)
+
+
+def test_a_crashed_worker_is_replaced_and_its_test_named(pytester, windtunnel_run):
+    pytester.makepyfile(
+        """
+        import os, signal, ctypes, pytest
+        @pytest.mark.parametrize("i", range(10))
+        def test_ok(i): pass
+        def test_exits(): os._exit(7)
+        def test_killed(): os.kill(os.getpid(), signal.SIGKILL)
+        def test_segfaults(): ctypes.string_at(0)
+        """
+    )
+    result = windtunnel_run("-n", "2")
+    result.assert_outcomes(passed=10, failed=3)
+    text = result.stdout.str()
+    assert "left with exit code 7 while it ran test_a_crashed" in text
+    assert "was killed by SIGKILL while it ran" in text
+    assert "was killed by SIGSEGV while it ran" in text
+    assert "in test_segfaults" in text  # the stack
+
+
+def test_a_hung_worker_is_killed_and_its_stacks_are_shown(pytester, windtunnel_run):
+    pytester.makepyfile(
+        """
+        import signal, time
+        def test_hangs():
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+            deep_in_thought()
+        def deep_in_thought():
+            while True: time.sleep(0.01)
+        def test_ok(): pass
+        """
+    )
+    result = windtunnel_run(
+        "-n", "2", "-p", "no:timeout", "--wt-timeout", "0.5", "--hang-grace", "0.5"
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*hung for * s and was killed while it ran*test_hangs*"])
+    assert "in deep_in_thought" in result.stdout.str()
+
+
+def test_x_stops_the_run_and_running_tests_clean_up(pytester, windtunnel_run):
+    pytester.makepyfile(
+        """
+        import time, pytest
+        from pathlib import Path
+        @pytest.fixture
+        def room():
+            Path("began.txt").write_text("")
+            yield
+            Path("cleaned.txt").write_text("")
+        def test_long(room): time.sleep(300)
+        def test_fails():
+            while not Path("began.txt").exists(): time.sleep(0.01)
+            assert False
+        @pytest.mark.parametrize("i", range(20))
+        def test_never(i): Path(f"never{i}.txt").write_text("")
+        """
+    )
+    result = windtunnel_run("-n", "2", "-x")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*stopping after 1 failures*"])
+    assert Path("cleaned.txt").exists()
+    assert not list(Path().glob("never*.txt"))
+
+
+def test_lf_reruns_what_failed_under_the_pool(pytester, windtunnel_run):
+    pytester.makepyfile("def test_good(): pass\ndef test_bad(): assert 0\n")
+    windtunnel_run("-n", "2").assert_outcomes(passed=1, failed=1)
+    windtunnel_run("-n", "2", "--lf").assert_outcomes(failed=1, deselected=0)
+
+
+def test_junit_xml_holds_every_test(pytester, windtunnel_run):
+    pytester.makepyfile(MIXED)
+    windtunnel_run("-n", "2", "--junitxml=junit.xml")
+    suite = ElementTree.parse("junit.xml").getroot()[0]
+    assert len(suite.findall("testcase")) == 26
+    assert suite.get("failures") == "1"
+
+
+def test_captured_output_belongs_to_its_test(pytester, windtunnel_run):
+    pytester.makepyfile(
+        """
+        import os, pytest
+        @pytest.mark.parametrize("i", range(12))
+        def test_it(i):
+            print(f"python {i}")
+            os.system(f"echo child {i}")
+            assert False
+        """
+    )
+    windtunnel_run("-n", "3", "--junitxml=junit.xml", "-o", "junit_logging=system-out")
+    for case in ElementTree.parse("junit.xml").getroot()[0]:
+        number = case.get("name", "")[8:-1]
+        output = case.findtext("system-out", "")
+        assert f"python {number}\n" in output
+        assert f"child {number}\n" in output
+        assert output.count("python") == output.count("child") == 1
+
+
+def test_tmp_paths_of_workers_are_apart_also_under_a_given_basetemp(pytester, windtunnel_run):
+    pytester.makepyfile(
+        """
+        import pytest
+        from pathlib import Path
+        @pytest.mark.parametrize("i", range(6))
+        def test_it(tmp_path, i):
+            (tmp_path / "mine").write_text("")
+            with open("paths.txt", "a") as file: file.write(f"{tmp_path}\\n")
+        """
+    )
+    windtunnel_run("-n", "3", "--basetemp=base").assert_outcomes(passed=6)
+    paths = Path("paths.txt").read_text().split()
+    assert len(set(paths)) == 6
+    assert all("/base/popen-gw" in path for path in paths)
+
+
+def test_ctrl_c_ends_the_run_with_code_2_and_leaves_nothing(pytester):
+    pytester.makepyfile(
+        """
+        import os, time, pytest
+        from pathlib import Path
+        @pytest.fixture
+        def room(worker_id):
+            Path(f"{os.getpid()}.pid").touch()
+            yield
+            Path(f"{worker_id}.cleaned").write_text("")
+        @pytest.mark.parametrize("i", range(4))
+        def test_long(room, i): time.sleep(300)
+        """
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "windtunnel", "run", "-n", "2"], start_new_session=True
+    )
+    wait_for(lambda: len(list(Path().glob("*.pid"))) == 2, what="both workers to run a test")
+    pids = [int(path.stem) for path in Path().glob("*.pid")]
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == pytest.ExitCode.INTERRUPTED
+    assert len(list(Path().glob("*.cleaned"))) == 2
+    assert not any(map(alive, pids))
+
+
+def test_workers_die_with_a_killed_controller(pytester):
+    pytester.makepyfile(
+        """
+        import os, time, pytest
+        from pathlib import Path
+        @pytest.mark.parametrize("i", range(2))
+        def test_long(i):
+            Path(f"{os.getpid()}.pid").write_text("")
+            time.sleep(300)
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-m", "windtunnel", "run", "-n", "2"])
+    wait_for(lambda: len(list(Path().glob("*.pid"))) == 2, what="both workers to run a test")
+    pids = [int(path.stem) for path in Path().glob("*.pid")]
+    process.kill()
+    process.wait(30)
+    wait_for(lambda: not any(map(alive, pids)), what="the workers to die")
+
+
+def test_a_suite_with_threads_at_import_gets_spawned_workers(pytester, windtunnel_run):
+    pytester.makepyfile(
+        """
+        import os, threading, pytest
+        stop = threading.Event()
+        thread = threading.Thread(target=stop.wait, daemon=True)
+        thread.start()
+        @pytest.mark.parametrize("i", range(4))
+        def test_thread_is_there(i): assert thread.is_alive()
+        """
+    )
+    windtunnel_run("-n", "2").assert_outcomes(passed=4)
+
+
+def test_a_conftest_that_asks_for_its_worker_gets_the_answer(pytester, windtunnel_run):
+    pytester.makeconftest(
+        """
+        import os
+        NAME = os.environ.get("PYTEST_XDIST_WORKER", "master")
+        def pytest_configure(config):
+            config.mine = getattr(config, "workerinput", {}).get("workerid", "master")
+        """
+    )
+    pytester.makepyfile(
+        """
+        from conftest import NAME
+        def test_name(worker_id, pytestconfig):
+            assert worker_id.startswith("gw")
+            assert NAME == worker_id == pytestconfig.mine
+        def test_more(): pass
+        """
+    )
+    windtunnel_run("-n", "2").assert_outcomes(passed=2)
+
+
+def test_collections_that_differ_are_one_clear_error(pytester, windtunnel_run):
+    pytester.makepyfile(
+        """
+        import os, pytest
+        who = os.environ.get("PYTEST_XDIST_WORKER", "controller")
+        @pytest.mark.parametrize("who", [who])
+        def test_it(who): pass
+        """
+    )
+    result = windtunnel_run("-n", "1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    text = result.stdout.str() + result.stderr.str()
+    assert "collected other tests than the controller" in text
+    assert "INTERNALERROR" not in text
+
+
+def test_options_of_xdist_in_addopts_do_not_stand_in_the_way(pytester, windtunnel_run):
+    pytester.makeini("[pytest]\naddopts = -n 2 --dist loadfile")
+    for name in "abc":
+        pytester.makepyfile(
+            **{
+                f"test_{name}": """
+            import pytest
+            @pytest.mark.parametrize("i", range(4))
+            def test_it(i, worker_id):
+                with open(f"{__name__}.txt", "a") as file: file.write(worker_id + "\\n")
+            """
+            }
+        )
+    windtunnel_run("-n", "3").assert_outcomes(passed=12)
+    for name in "abc":
+        assert len(set(Path(f"test_{name}.txt").read_text().split())) == 1
+
+
+@pytest.mark.parametrize(
+    ("dist", "key"), [("loadscope", "scope"), ("loadfile", "file"), ("loadgroup", "group")]
+)
+def test_dist_modes_keep_their_groups_on_one_worker(pytester, windtunnel_run, dist, key):
+    for name in "ab":
+        pytester.makepyfile(
+            **{
+                f"test_{name}": """
+            import json, pytest
+            @pytest.fixture(autouse=True)
+            def note(request, worker_id):
+                group = request.node.get_closest_marker("xdist_group")
+                with open("where.jsonl", "a") as file:
+                    print(json.dumps({
+                        "file": request.path.name, "scope": request.node.parent.nodeid,
+                        "group": group.args[0] if group else request.node.nodeid,
+                        "worker": worker_id}), file=file)
+            @pytest.mark.parametrize("i", range(3))
+            def test_plain(i): pass
+            @pytest.mark.xdist_group("together")
+            def test_grouped(): pass
+            class TestClass:
+                @pytest.mark.parametrize("i", range(3))
+                def test_it(self, i): pass
+            """
+            }
+        )
+    windtunnel_run("-n", "3", "--dist", dist).assert_outcomes(passed=14)
+    workers: dict[str, set[str]] = {}
+    for line in Path("where.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        workers.setdefault(entry[key], set()).add(entry["worker"])
+    assert workers
+    assert all(len(names) == 1 for names in workers.values())
+
+
+def test_an_order_that_a_plugin_gave_is_kept(pytester, windtunnel_run):
+    pytester.makeconftest("def pytest_collection_modifyitems(items): items.reverse()")
+    pytester.makepyfile(
+        """
+        import pytest
+        @pytest.mark.parametrize("i", range(9))
+        def test_it(i):
+            with open("order.txt", "a") as file: file.write(f"{i}\\n")
+        """
+    )
+    windtunnel_run("-n", "1").assert_outcomes(passed=9)
+    assert Path("order.txt").read_text().split() == [str(i) for i in reversed(range(9))]
+
+
+def test_pdb_runs_in_this_process(pytester, windtunnel_run):
+    pytester.makepyfile("def test_who(worker_id): assert worker_id == 'master'")
+    windtunnel_run("-n", "2", "--pdb").assert_outcomes(passed=1)
+
+
+def test_no_tests_and_broken_collection_have_pytests_exit_codes(pytester, windtunnel_run):
+    assert windtunnel_run("-n", "2").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    pytester.makepyfile("import no_such_module")
+    assert windtunnel_run("-n", "2").ret == pytest.ExitCode.INTERRUPTED
+
+
+def test_an_unknown_setting_and_value_are_one_clear_error(pytester, windtunnel_run):
+    pytester.makepyfile("def test_it(): pass")
+    result = windtunnel_run("--isolation", "nmespace")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    text = result.stdout.str() + result.stderr.str()
+    assert "'nmespace' is none of env, namespace, net, fork" in text
+    assert "Traceback" not in text
+    pytester.makepyprojecttoml("[tool.windtunnel]\nisolaton = 'env'\n")
+    result = windtunnel_run()
+    assert "did you mean isolation?" in result.stdout.str() + result.stderr.str()
