@@ -34,8 +34,15 @@ _POLL_S = 0.005
 _TIMEOUT = "Timeout (>"
 _DEATH = re.compile(rf"^(Fatal Python error: |{re.escape(_TIMEOUT)})", re.MULTILINE)
 _HOUSE = f"{Path(__file__).parent.parent}{os.sep}"
-_RUNNER = re.compile(r"[/\\](site|dist)-packages[/\\](_pytest|pytest|pluggy)[/\\]|^<frozen runpy>$")
+_RUNNER = re.compile(
+    r"[/\\](site|dist)-packages[/\\](_pytest|pytest|pluggy|xdist|execnet)[/\\]|^<frozen runpy>$"
+)
 _fd = -1
+
+
+def folder(state_dir: Path, run_id: str) -> Path:
+    """Where the processes of one run tell their stacks: runs may share a project."""
+    return state_dir / "stacks" / run_id
 
 
 def install(directory: Path, worker: str, *, fatal: bool = True) -> None:

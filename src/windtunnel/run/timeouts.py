@@ -16,6 +16,7 @@ other ways of timing lets ours be that timer.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -60,6 +61,8 @@ def attach(config: pytest.Config, state: RunState) -> None:
         from windtunnel.run.advice import Advice
 
         manager.register(Advice(state, default), "windtunnel-timeout-advice")
+        folder = stacks.folder(state.state_dir, state.run_id)
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def deadline_of(item: pytest.Item, settings: Settings) -> float | None:
@@ -119,11 +122,12 @@ class Timer:
         self._config = config
         self._default = default
         self._grace_s = max(state.settings.hang_grace, _LEAST_GRACE_S)
-        self._directory = state.state_dir / "stacks"
+        self._directory = stacks.folder(state.state_dir, state.run_id)
         self._worker = state.worker
         self._sentinel: Sentinel | None = None
+        if state.role == "main":
+            stacks.install(self._directory, self._worker, fatal=False)
         if state.under_xdist or state.role == "main":
-            stacks.install(self._directory, self._worker, fatal=state.under_xdist)
             self._sentinel = Sentinel(self._directory, self._worker)
         self._item: pytest.Item | None = None
         self._limit = Limit()
