@@ -91,7 +91,10 @@ class Boundary:
 
     # -- hooks ----------------------------------------------------------------------------------
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    # Innermost of the wrappers: what pytest's own put in place for a phase (log handlers, capture)
+    # is there at both borders.
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         self._set_up_collectors_outside(item.session)
         self._enter(item)
@@ -103,7 +106,7 @@ class Boundary:
             if entry is not None:
                 entry[0].insert(0, functools.partial(self._leave, item))
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
         try:
             return (yield)

@@ -64,6 +64,11 @@ def rebased(
     return result
 
 
+def replaced() -> bool:
+    """Whether ``os.environ`` is another object than the interpreter's."""
+    return os.environ is not _TRUE_ENVIRON
+
+
 def _data() -> dict[bytes, bytes]:
     data = vars(os.environ).get("_data") if os.environ is _TRUE_ENVIRON else None
     if isinstance(data, dict):
