@@ -18,6 +18,7 @@ import selectors
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from windtunnel.core import REAL_CLOCK, Outcome, UsageError
 from windtunnel.run import children, stacks, timeouts, wire, worker
 from windtunnel.run.grouping import OrderWatch, job_of
 from windtunnel.run.identity import WATCH, IdentityWatch
+from windtunnel.run.rerun import may_run_again
 from windtunnel.run.schedule import Dispenser, plan
 from windtunnel.run.session import RunState
 
@@ -86,6 +88,7 @@ class Pool:
         # With a limit on failures nobody begins a test before the last one's outcome is known.
         self._ahead = 1 if config.getoption("maxfail") else _AHEAD
         self._finished = 0
+        self._crashes: Counter[int] = Counter()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -388,12 +391,13 @@ class Pool:
         if one.running is not None and one.running in lost:
             lost.remove(one.running)
             directory = stacks.folder(self._state.state_dir, self._state.run_id)
+            text = stacks.crash_text(directory, one.name)
             self._report_lost(
                 one,
                 one.running,
-                Outcome.CRASHED,
+                Outcome.TIMEOUT if stacks.tells_timeout(text) else Outcome.CRASHED,
                 f"worker {one.name} (pid {one.pid}) {children.describe_status(status)}",
-                stacks.crash_text(directory, one.name),
+                text,
             )
         elif not one.left and not one.began_s:
             raise RuntimeError(
@@ -419,24 +423,29 @@ class Pool:
     def _report_lost(
         self, one: _Worker, index: int, outcome: Outcome, what: str, stack_text: str
     ) -> None:
-        self._finished += 1
         item = self._session.items[index]
-        text = f"{what} while it ran {item.nodeid}"
-        if stack_text:
-            text += "\n\n" + stack_text
+        self._crashes[index] += 1
+        again = may_run_again(item, self._state.settings, self._crashes[index])
         report = pytest.TestReport(
             nodeid=item.nodeid,
             location=item.location,
             keywords=dict.fromkeys(item.keywords, 1),
-            outcome="failed",
-            longrepr=text,
+            outcome="rerun" if again else "failed",  # type: ignore[arg-type]
+            longrepr=f"{what} while it ran {item.nodeid}",
             when="call",
+            sections=[(f"Stacks of worker {one.name}", stack_text)] if stack_text else [],
             duration=REAL_CLOCK.monotonic() - one.began_s,
             user_properties=list(item.user_properties),
         )
-        report.__dict__.update(wt_outcome=outcome, wt_worker=one.name)
+        report.__dict__.update(
+            wt_outcome=outcome, wt_worker=one.name, wt_attempt=self._crashes[index]
+        )
         self._config.hook.pytest_runtest_logreport(report=report)
         self._config.hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        if again:
+            self._dispenser.give_back("", [index])
+        else:
+            self._finished += 1
 
     # -- hangs ------------------------------------------------------------------------------
 

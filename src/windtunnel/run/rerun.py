@@ -50,6 +50,12 @@ def reruns_of(item: pytest.Item, settings: Settings) -> int:
     return rerun_policy.of_item(item, _default(item.config, settings)).reruns
 
 
+def may_run_again(item: pytest.Item, settings: Settings, crashes: int) -> bool:
+    """Whether that test may be run again after its process died under it that many times."""
+    policy = rerun_policy.of_item(item, _default(item.config, settings))
+    return crashes <= policy.reruns and policy.worth_rerun(None, item)
+
+
 def longest_delay_s(item: pytest.Item, settings: Settings) -> float:
     """Seconds that test spends waiting for its reruns when every attempt fails."""
     return rerun_policy.of_item(item, _default(item.config, settings)).total_delay_s

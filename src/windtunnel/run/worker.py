@@ -115,7 +115,7 @@ class Worker:
             if nextitem is self._expected_next and os.getpid() == self._pid:
                 self._claim()
                 nextitem = self._session.items[self._next[0]] if self._next else None
-                self._expected_next = nextitem
+            # A rerun asks again with the same guess, after its first teardown failed.
             teardown_exact(nextitem)
 
         setup_state.teardown_exact = late  # type: ignore[method-assign]
@@ -246,7 +246,7 @@ def serve(
 ) -> None:
     """Run this process's share of the tests, from the first hook to the last."""
     config = session.config
-    stacks.install(state.state_dir / "stacks", state.worker)
+    stacks.install(stacks.folder(state.state_dir, state.run_id), state.worker)
     worker = Worker(session, stream, queue)
     config.pluginmanager.register(worker, "windtunnel-worker")
     config.hook.pytest_windtunnel_process_started(config=config, state=state)
