@@ -1,7 +1,7 @@
 """Writes events of a run, and says on standard output, after each, that it has been emitted.
 
-``python writer.py STATE_DIR RUN_ID ROLE TESTS FIRST``: as a ``controller`` it begins the run, starts
-the ingester and waits until its standard input is closed; as a worker it runs that many tests.
+``python writer.py STATE_DIR RUN_ID ROLE TESTS FIRST``: a ``controller`` begins the run, starts
+the ingester and waits until its standard input is closed; a worker runs that many tests.
 """
 
 import os

@@ -19,7 +19,7 @@ if __name__ == "__main__":
 
 from windtunnel.record.intake import Intake
 from windtunnel.record.places import election_path, spool_dir
-from windtunnel.record.schema import connect, is_damage, set_aside
+from windtunnel.record.schema import connect, inode_of, is_damage, set_aside
 
 POLL_S = 0.02
 _POLLS_A_CLEANUP = 25
@@ -71,7 +71,7 @@ def _serve(record: Path) -> bool:
             connection = connect(record)
         except FileNotFoundError:
             return False
-        inode = os.stat(record).st_ino
+        inode = inode_of(record)
         try:
             return _take_in(record, Intake(connection, record), inode)
         except sqlite3.DatabaseError as error:
@@ -91,7 +91,7 @@ def _take_in(record: Path, intake: Intake, inode: int) -> bool:
     polls = idle = 0
     while idle < _IDLE_POLLS:
         polls += 1
-        if not _stands(record, inode):
+        if inode_of(record) != inode:  # deleted, or set aside by somebody
             return spool_dir(record).is_dir()
         if intake.step():
             idle = 0
@@ -102,14 +102,6 @@ def _take_in(record: Path, intake: Intake, inode: int) -> bool:
             return True
         _wait(POLL_S)
     return False
-
-
-def _stands(record: Path, inode: int) -> bool:
-    """Whether the file is still the one we opened: it may be deleted, or set aside."""
-    try:
-        return os.stat(record).st_ino == inode
-    except OSError:
-        return False
 
 
 def _spools(record: Path) -> bool:

@@ -51,13 +51,13 @@ def _remove(connection: sqlite3.Connection) -> None:
         " WHERE id = ?",
         [(runs, results, failures, test) for runs, rows, results, failures, test in gone],
     )
-    # Two items of one name in one run count once in the roll-up.
-    rollups.rebuild(connection, [test for runs, rows, *_, test in gone if runs != rows])
-    connection.execute(
-        "UPDATE tests SET strip = CASE WHEN finals > 0 THEN substr(strip, -finals) ELSE '' END,"
-        f" durations = CASE WHEN results > 0 THEN substr(durations, -results * {rollups.WIDTH})"
-        f" ELSE '' END WHERE finals < {rollups.STRIP}"
-    )
+    # Where fewer runs are left than a strip has room for, or two items of one name counted once.
+    changed = {test for runs, rows, *_, test in gone if runs != rows}
+    changed |= {
+        row[0]
+        for row in connection.execute("SELECT id FROM tests WHERE finals < ?", (rollups.STRIP,))
+    }.intersection(test for *_, test in gone)
+    rollups.rebuild(connection, sorted(changed))
     bare = connection.execute("SELECT id FROM tests WHERE finals <= 0").fetchall()
     connection.executemany(
         "DELETE FROM tests WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM runs CROSS JOIN outcomes"

@@ -149,6 +149,7 @@ def connect(
     :raises RecordError: when the format is newer, when the file is some other program's
         database, or when it cannot be read or written.
     """
+    inode = inode_of(path)
     try:
         version = peek(path)
         if version == FORMAT:
@@ -162,10 +163,18 @@ def connect(
             fail_sqlite(path, error)
         if damaged == "refuse":
             fail(f"{path} is damaged", str(error), f"windtunnel record repair {path}")
-        set_aside(path, str(error))
+        set_aside(path, str(error), inode)
         return _change(path)
     except OSError as error:
         fail(f"cannot open the record {path}", str(error), "give permission, or name another file")
+
+
+def inode_of(path: Path) -> int:
+    """The file's number on its file system, 0 where there is none."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0
 
 
 def peek(path: Path) -> int:
@@ -306,20 +315,17 @@ def damage(found: str) -> sqlite3.DatabaseError:
     return error
 
 
-def set_aside(path: Path, why: str, inode: int | None = None) -> Path | None:
+def set_aside(path: Path, why: str, inode: int) -> Path | None:
     """Rename a damaged record and what belongs to it; the next to connect begins a new one.
 
-    :param inode: the damaged file's; when another stands there by now, nothing is done.
+    :param inode: the damaged file's, by :func:`inode_of`; when another stands there by now,
+        nothing is done.
     :returns: the new path, or None when somebody else had done it already.
     """
     from windtunnel.core import REAL_CLOCK
 
     with changing(path):
-        try:
-            found = path.stat().st_ino
-        except FileNotFoundError:
-            return None
-        if (inode is not None and inode != found) or (inode is None and _is_sound(path)):
+        if inode_of(path) != inode:
             return None
         stamp = int(REAL_CLOCK.time())
         aside = path.with_name(f"{path.name}.corrupt-{stamp}")
@@ -338,19 +344,6 @@ def set_aside(path: Path, why: str, inode: int | None = None) -> Path | None:
     connection.execute("INSERT INTO notices (text) VALUES (?)", (text,))
     connection.close()
     return aside
-
-
-def _is_sound(path: Path) -> bool:
-    """Whether the file can be opened and its tables looked at: what fails where there is damage."""
-    try:
-        connection = sqlite3.connect(path, timeout=_BUSY_S)
-        try:
-            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-            return tables == 0 or bool(connection.execute("SELECT 1 FROM runs LIMIT 1"))
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError:
-        return False
 
 
 def _statements(script: str) -> Iterator[str]:

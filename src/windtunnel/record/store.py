@@ -36,6 +36,7 @@ from windtunnel.record.schema import (
     connect,
     damage,
     fail_sqlite,
+    inode_of,
     is_damage,
     set_aside,
     transaction,
@@ -65,7 +66,7 @@ def open_record(path: Path, *, create: bool = True) -> Record:
         record.close()
         if not isinstance(error, sqlite3.DatabaseError) or not is_damage(error):
             fail_sqlite(path, error)
-        set_aside(path, str(error))
+        set_aside(path, str(error), record._inode)
         record = Record(path)
         record._catch_up()
     return record
@@ -84,6 +85,7 @@ class Record:
         self.notices: tuple[str, ...] = ()
         """What the user should be told, each once: files set aside, events not understood."""
         self._connection = connect(path, damaged=damaged)
+        self._inode = inode_of(path)
 
     def __enter__(self) -> Record:
         return self
@@ -297,7 +299,7 @@ class Record:
             if not is_damage(error):
                 fail_sqlite(self.path, error)
             self.close()
-            aside = set_aside(self.path, str(error))
+            aside = set_aside(self.path, str(error), self._inode)
             raise RecordError(
                 f"the record {self.path} is damaged",
                 found=str(error),
