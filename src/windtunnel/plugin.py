@@ -174,11 +174,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         _introduce_judge(config)
         probed = config.pluginmanager.has_plugin("windtunnel.probe.observer")
         for part in _PROBED_PARTS if probed else _PARTS:
-            try:
-                module = importlib.import_module(part)
-            except ImportError:  # FIXME: until every room has landed
-                continue
-            module.attach(config, state)
+            importlib.import_module(part).attach(config, state)
     except WindtunnelError as error:
         pytest.exit(f"windtunnel: {error}", returncode=int(error.exit_code))
 

@@ -75,10 +75,15 @@ def busy(unit_of: dict[int, tuple[int, ...]], owner: dict[int, str]) -> set[str]
     }
 
 
-def test_longest_goes_first_and_equals_keep_their_order() -> None:
+def test_longest_goes_first_and_what_is_short_keeps_its_order() -> None:
     jobs = [Job(f"a.py::t{number}") for number in range(5)]
-    known = {"a.py::t0": 1.0, "a.py::t1": 5.0, "a.py::t2": 1.0, "a.py::t3": 9.0, "a.py::t4": 1.0}
+    known = {"a.py::t0": 0.02, "a.py::t1": 5.0, "a.py::t2": 0.05, "a.py::t3": 9.0, "a.py::t4": 0.01}
     assert plan(jobs, 2, known=known).units == ((3,), (1,), (0,), (2,), (4,))
+
+
+def test_without_history_tests_go_in_the_order_of_collection() -> None:
+    jobs = [Job("a.py::one"), *(Job(f"b.py::t{i}", group="module:b.py") for i in range(3))]
+    assert plan(jobs, 1, known={}).units == ((0,), (1, 2, 3))
 
 
 def test_an_order_given_by_the_user_is_kept() -> None:

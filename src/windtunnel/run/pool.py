@@ -33,6 +33,7 @@ from windtunnel.run.rerun import may_run_again
 from windtunnel.run.schedule import Dispenser, plan
 from windtunnel.run.session import RunState
 
+_SOON_S = 0.02
 _LEAVE_WITHIN_S = 60.0
 _STACKS_WITHIN_S = 2.0
 _AHEAD = 2  # the test that runs and the one after it
@@ -216,6 +217,13 @@ class Pool:
                 return index
         return None
 
+    def _will_be_busy(self, one: _Worker) -> bool:
+        """Whether what it has queued would wait there: else it had better run in its order."""
+        if one.running is None:
+            return False
+        elapsed_s = REAL_CLOCK.monotonic() - one.began_s
+        return self._remaining_s(one) > _SOON_S or elapsed_s > _SOON_S
+
     def _remaining_s(self, one: _Worker) -> float:
         if one.running is None:
             return 0.0
@@ -330,7 +338,7 @@ class Pool:
             raise RuntimeError(f"worker {one.name} broke:\n{message.text}")
         else:
             one.left = True
-            self._hand_over(message.output)
+            self._hand_over(one, message.output)
 
     def _handle_progress(self, one: _Worker, message: wire.Progress) -> None:
         for kind, payload in message.reports:
@@ -365,9 +373,10 @@ class Pool:
         report.__dict__["wt_worker"] = one.name
         hook.pytest_runtest_logreport(report=report)
 
-    def _hand_over(self, output: dict[str, Any]) -> None:
-        # pytest-cov and friends read what a worker left for them; ours save their own files.
-        self._config.stash.setdefault(WORKER_OUTPUT, []).append(output)
+    def _hand_over(self, one: _Worker, output: dict[str, Any]) -> None:
+        from windtunnel.run.neighbours import worker_left
+
+        worker_left(self._config, one.name, output)
 
     def _compare_collections(self, one: _Worker, nodeids: tuple[str, ...]) -> None:
         expected = tuple(item.nodeid for item in self._session.items)
@@ -438,7 +447,10 @@ class Pool:
             user_properties=list(item.user_properties),
         )
         report.__dict__.update(
-            wt_outcome=outcome, wt_worker=one.name, wt_attempt=self._crashes[index]
+            wt_outcome=outcome,
+            wt_worker=one.name,
+            wt_worker_died=True,
+            wt_attempt=self._crashes[index],
         )
         self._config.hook.pytest_runtest_logreport(report=report)
         self._config.hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
@@ -463,6 +475,10 @@ class Pool:
             for each in self._workers.values()
             if each.running is not None and each.deadline_s is not None
         ]
+        outstanding = [each.outstanding for each in self._workers.values()]
+        if outstanding and min(outstanding) == 0 and max(outstanding) > 1:
+            # Somebody is idle: look again soon whether a test waits behind one that lasts.
+            deadlines.append(REAL_CLOCK.monotonic() + _SOON_S)
         return max(0.0, min(deadlines) - REAL_CLOCK.monotonic()) if deadlines else None
 
     def _check_deadlines(self) -> None:
@@ -516,10 +532,6 @@ class Pool:
             yield
         finally:
             capture.resume_global_capture()
-
-
-WORKER_OUTPUT = pytest.StashKey[list[dict[str, Any]]]()
-"""What the workers left in ``config.workeroutput``, a dict a worker."""
 
 
 def _why_not_fork(watch: IdentityWatch | None) -> str:

@@ -17,6 +17,9 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 
 _UNKNOWN_S = 0.05
+_WORTH_S = 0.1
+_WORTH_SHARE = 0.01
+_WORTH_DIVIDING_S = 0.5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,11 +41,14 @@ class Plan:
     :param units: indices of tests, in the order to hand them out; a unit stays together.
     :param durations: expected seconds of each test, by index.
     :param divisible: whether the tail of a unit may move to an idle worker.
+    :param chunked: units are shares of the whole rather than tests that belong together, so
+        that dividing them costs nothing.
     """
 
     units: tuple[tuple[int, ...], ...]
     durations: tuple[float, ...]
     divisible: bool
+    chunked: bool = False
 
     def lower_bound_s(self, workers: int) -> float:
         """Seconds below which no schedule on that many workers can end."""
@@ -94,15 +100,30 @@ def plan(
     """
     durations = expected([job.nodeid for job in jobs], known)
     if dist == "worksteal":
-        return Plan(_chunks(len(jobs), workers), durations, divisible=True)
+        return Plan(_chunks(len(jobs), workers), durations, divisible=True, chunked=True)
     units = _units([_key(job, dist) for job in jobs])
     if dist == "duration":
         share = sum(durations) / workers if workers else 0.0
         units = [part for unit in units for part in _split(unit, durations, share)]
-    if not keep_order and dist != "load":
-        # Stable: what is expected to take equally long keeps its order.
-        units.sort(key=lambda unit: -sum(durations[index] for index in unit))
+    if known and not keep_order and dist != "load":
+        units = _longest_first(units, durations, workers)
     return Plan(tuple(units), durations, divisible=dist == "duration")
+
+
+def _longest_first(
+    units: list[tuple[int, ...]], durations: Sequence[float], workers: int
+) -> list[tuple[int, ...]]:
+    """Put forward the units that could make the run end late; leave the others in their order.
+
+    A unit that ends last delays the run by its own length at most. Where that is not worth
+    having, the order in which the tests were written is: suites rely on it more than they know
+    (a victim of pollution, as a rule, comes before what pollutes it).
+    """
+    worth_s = max(_WORTH_SHARE * sum(durations) / workers, _WORTH_S)
+    lengths = {unit: sum(durations[index] for index in unit) for unit in units}
+    long = [unit for unit in units if lengths[unit] >= worth_s]
+    long.sort(key=lambda unit: -lengths[unit])
+    return [*long, *(unit for unit in units if lengths[unit] < worth_s)]
 
 
 def _key(job: Job, dist: str) -> str:
@@ -195,6 +216,9 @@ class Dispenser:
         if rest:
             self._pending.appendleft(rest)
 
+    def _length_s(self, unit: Iterable[int]) -> float:
+        return sum(self._plan.durations[index] for index in unit)
+
     def _divide(self) -> deque[int] | None:
         """The later half of what the most loaded worker still has reserved."""
         if not self._plan.divisible:
@@ -202,5 +226,7 @@ class Dispenser:
         reserved = [unit for unit in self._current.values() if len(unit) >= 2]
         if not reserved:
             return None
-        unit = max(reserved, key=lambda unit: sum(self._plan.durations[index] for index in unit))
+        unit = max(reserved, key=self._length_s)
+        if self._length_s(unit) < _WORTH_DIVIDING_S and not self._plan.chunked:
+            return None
         return deque(reversed([unit.pop() for _ in range(len(unit) // 2)]))
