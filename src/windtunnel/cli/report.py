@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from windtunnel.core import ExitCode, Flakiness, RecordError, Settings, UsageError
+from windtunnel.core import ExitCode, Flakiness, Settings, UsageError
 from windtunnel.core.settings import read_pyproject
 
 if TYPE_CHECKING:
@@ -26,13 +26,9 @@ def main(argv: list[str]) -> int:
 
     settings = Settings.resolve({}, {}, read_pyproject(Path.cwd()))
     path = Path(given.record or settings.record)
-    if not path.exists():
-        raise RecordError(
-            "there is no record to report from",
-            found=str(path),
-            fix="run the tests first (`windtunnel run`), or name the record by --record FILE",
-        )
     with open_record(path, create=False) as record:
+        for notice in record.notices:
+            print(f"windtunnel: {notice}", file=sys.stderr)
         run = find_run(record, given.run)
         if given.junit:
             _write_junit(record, run, given.junit)

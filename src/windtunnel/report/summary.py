@@ -108,6 +108,7 @@ class Summary:
 
         state = self._state
         with open_record(state.record_path) as record:
+            self._trouble += [f"windtunnel: {notice}" for notice in record.notices]
             run = record.run(state.run_id)
             if run is None:
                 return None
