@@ -14,9 +14,15 @@ Documentation/filesystems/overlayfs.rst of the Linux kernel.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+
+VARIABLE = "WINDTUNNEL_PROBE"
+"""The environment variable that tells the observer what it is to do."""
+
+OBSERVER = "windtunnel.probe.observer"
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
@@ -26,6 +32,7 @@ _MS_REC = 0x4000
 _MS_REC_PRIVATE = _MS_REC | (1 << 18)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"))
 _SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
 
 
@@ -33,8 +40,9 @@ def enter(wishes: dict[str, object]) -> dict[str, str]:
     """Put this process, which must have one thread, into the surroundings wished for.
 
     :param wishes: ``snapshot``: folders whose changes are to vanish with the process;
-        ``layers``: an empty folder over which those changes are kept meanwhile; ``network``: False leaves loopback alone; ``core``: the one core to run on; ``nice``:
-        added to the priority; ``files``: highest number of open file descriptors.
+        ``layers``: an empty folder over which those changes are kept meanwhile; ``network``:
+        False leaves loopback alone; ``core``: the one core to run on; ``nice``: added to the
+        priority; ``files``: highest number of open file descriptors.
     :return: for each wish that could not be had, why.
     """
     missing: dict[str, str] = {}
@@ -50,6 +58,8 @@ def enter(wishes: dict[str, object]) -> dict[str, str]:
     nice = wishes.get("nice")
     if isinstance(nice, int) and nice:
         os.nice(nice)
+        with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as file:
+            file.write(str(nice))  # where sessions share the CPU, nice counts within one alone
     files = wishes.get("files")
     if isinstance(files, int):
         import resource
@@ -162,7 +172,12 @@ def _mounted_in(folders: list[str]) -> set[str]:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             field = line.split()[4]
-            for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+            for code, character in (
+                ("\\040", " "),
+                ("\\011", "\t"),
+                ("\\012", "\n"),
+                ("\\134", "\\"),
+            ):
                 field = field.replace(code, character)
             if any(field.startswith(folder + "/") for folder in folders):
                 found.add(field)
@@ -205,21 +220,41 @@ def _raise_loopback() -> None:
         fcntl.ioctl(sock, 0x8914, request)  # SIOCSIFFLAGS
 
 
+def _spin(core: object) -> None:
+    if isinstance(core, int) and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+    while True:
+        pass
+
+
+def _start_rivals(count: int, core: object) -> None:
+    """Busy processes that end when this one, or what it becomes, does."""
+    for _ in range(count):
+        if os.fork() == 0:
+            os.setsid()
+            die_with_parent()
+            _spin(core)
+
+
 def main(argv: list[str]) -> None:
-    """Script: enter the surroundings of the JSON in ``argv[0]``, then become the command."""
+    """Script: enter the surroundings of the JSON in ``argv[0]``, then become the command.
+
+    The command is a pytest: it is made to load the observer, which applies what concerns the
+    inside of the process and reports where the variable's ``lines`` says, if anywhere.
+    """
     import json
 
     die_with_parent()
     if argv[0] == "--spin":
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, {int(argv[1])})
-        while True:
-            pass
+        _spin(int(argv[1]))
     wishes = json.loads(argv[0])
     missing = enter(wishes)
-    if missing and wishes.get("strict"):
-        print(f"windtunnel: {missing}", file=sys.stderr)
-        sys.exit(111)
+    _start_rivals(int(wishes.get("rivals", 0)), wishes.get("core"))
+    said = json.loads(os.environ.get(VARIABLE, "{}"))
+    addopts = os.environ.get("PYTEST_ADDOPTS", "")
+    said |= {"wishes": wishes, "missing": missing, "addopts": addopts}
+    os.environ[VARIABLE] = json.dumps(said)
+    os.environ["PYTEST_ADDOPTS"] = f"{addopts} -p {OBSERVER}".strip()
     os.execvp(argv[1], argv[1:])
 
 

@@ -25,7 +25,8 @@ class Conditions:
     :param switch_s: seconds after which the interpreter lets another thread run.
     :param listing: ``"sorted"``, ``"reversed"`` or ``"shuffled"``: order of directory listings.
     :param apart: run each test but the last in a forked process of its own, with the same files.
-    :param date: the wall clock's time at which the process begins its tests, in seconds since the epoch.
+    :param date: the wall clock's time at which the process begins its tests, in seconds since
+        the epoch.
     :param frozen: whether the clock stands still at ``date``.
     """
 

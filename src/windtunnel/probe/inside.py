@@ -105,7 +105,7 @@ def _order_listings(order: str) -> None:
             self._entries = iter(())
 
     os.listdir = our_listdir
-    os.scandir = Scan  # type: ignore[assignment,misc]  # called like the function it replaces
+    os.scandir = Scan  # type: ignore[assignment]  # called like the function it replaces
 
 
 _traveller: Any = None

@@ -21,8 +21,8 @@ from typing import Any
 
 from windtunnel.core import Outcome, UsageError
 from windtunnel.probe import chamber
+from windtunnel.probe.chamber import VARIABLE
 from windtunnel.probe.experiment import AS_IT_IS, Conditions, Item, Result, Trial
-from windtunnel.probe.observer import NAME, VARIABLE
 from windtunnel.probe.watch import watch
 
 _CHAMBER = [sys.executable, "-I", "-S", str(chamber.__file__)]
@@ -104,22 +104,27 @@ class Lab:
     """A process that collected once and forks a child an experiment.
 
     :param arguments: what to collect, as on pytest's command line.
-    :param environment: variables set for the process.
+    :param conditions: under which to collect; those of an experiment come on top.
     :raises UsageError: when pytest could not collect there, with the end of what it said.
     """
 
     def __init__(
-        self, site: Site, arguments: Sequence[str] = (), environment: Mapping[str, str] = {}
+        self, site: Site, arguments: Sequence[str] = (), conditions: Conditions = AS_IT_IS
     ) -> None:
         self.site = site
+        self.arguments = tuple(arguments)
         requests_out, self._requests = os.pipe()
         self._answers, answers_in = os.pipe()
-        log = tempfile.TemporaryFile()
+        log = tempfile.TemporaryFile()  # noqa: SIM115  # it outlives this function's success
         server = [str(requests_out), str(answers_in), *site.arguments, *arguments]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "windtunnel.probe.lab_server", *server],
             cwd=site.cwd,
-            env={**os.environ, **environment},
+            env={
+                **os.environ,
+                **dict(conditions.environment),
+                VARIABLE: json.dumps({"wishes": conditions.wishes()}),
+            },
             pass_fds=(requests_out, answers_in),
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -227,17 +232,15 @@ class Fresh:
         command = [sys.executable, *self.command(order, extra)[1:]]
         lines, lines_in = os.pipe()
         stacks, stacks_in = os.pipe()
-        addopts = os.environ.get("PYTEST_ADDOPTS", "")
         wishes = self.site.wishes(conditions)
-        said = {"lines": lines_in, "stacks": stacks_in, "wishes": wishes, "addopts": addopts}
+        pipes = {"lines": lines_in, "stacks": stacks_in}
         process = subprocess.Popen(
             [*_CHAMBER, json.dumps(wishes), *command],
             cwd=self.site.cwd,
             env={
                 **os.environ,
                 **dict(conditions.environment),
-                "PYTEST_ADDOPTS": f"{addopts} -p {NAME}".strip(),
-                VARIABLE: json.dumps(said),
+                VARIABLE: json.dumps(pipes),
             },
             pass_fds=(lines_in, stacks_in),
             stdin=subprocess.DEVNULL,

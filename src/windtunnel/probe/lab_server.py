@@ -165,11 +165,17 @@ def _own_capture(config: pytest.Config) -> None:
     The capture's files are shared with the parent, offset and all, so what a killed child wrote
     would be read by the next. The file objects stay: handlers made at collection hold them.
     """
+    if not hasattr(os, "memfd_create"):
+        return
     capture: Any = getattr(config.pluginmanager.getplugin("capturemanager"), "_global_capturing", 0)
     for name in ("out", "err"):
         stream = getattr(capture, name, None)
         file, target = getattr(stream, "tmpfile", None), getattr(stream, "targetfd", None)
-        if target is None or not type(stream).__name__.startswith("FD") or not hasattr(os, "memfd_create"):
+        if (
+            target is None
+            or not type(stream).__name__.startswith("FD")
+            or not hasattr(os, "memfd_create")
+        ):
             continue
         fresh = os.memfd_create(f"captured-{name}")
         os.dup2(fresh, file.fileno(), inheritable=False)
@@ -195,7 +201,7 @@ def main(argv: list[str]) -> None:
     sys.argv = [str(Path(pytest.__file__).with_name("__main__.py")), *argv[2:]]
     observer.probe()
     server = LabServer(os.fdopen(requests), os.fdopen(answers, "w"))
-    sys.exit(pytest.main(["-p", observer.NAME, *argv[2:]], plugins=[server]))
+    sys.exit(pytest.main(["-p", chamber.OBSERVER, *argv[2:]], plugins=[server]))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ that concern the inside of the process, and undoes options that would change an 
 order, reruns, stopping at the first failure, workers, the last-failed cache.
 
 The environment variable ``WINDTUNNEL_PROBE`` holds JSON: ``lines`` and ``stacks`` (descriptors of
-the pipes), ``wishes`` (see :class:`windtunnel.probe.experiment.Conditions`), ``addopts`` (what
-``PYTEST_ADDOPTS`` was before this plugin was added to it).
+the pipes, if any), ``wishes`` (see :class:`windtunnel.probe.experiment.Conditions`), ``missing``
+(wishes not fulfilled) and ``addopts`` (``PYTEST_ADDOPTS`` before this plugin was added to it).
 """
 
 from __future__ import annotations
@@ -23,10 +23,8 @@ import pytest
 
 from windtunnel.core import Outcome
 from windtunnel.probe import inside
+from windtunnel.probe.chamber import VARIABLE
 from windtunnel.probe.watch import STACKS_SIGNAL
-
-VARIABLE = "WINDTUNNEL_PROBE"
-NAME = "windtunnel.probe.observer"
 
 # Options of pytest and of well-known plugins under which an experiment would not be what it
 # says, and the values that switch them off. Absent ones are left absent.
@@ -162,12 +160,15 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     if given:
         said = json.loads(given)
         probe()
-        os.environ.pop("PYTEST_ADDOPTS", None)  # it is not for pytest processes the tests start
-        if said.get("addopts"):
+        if "addopts" in said:  # what was added is not for a pytest that the tests start
             os.environ["PYTEST_ADDOPTS"] = said["addopts"]
+            if not said["addopts"]:
+                del os.environ["PYTEST_ADDOPTS"]
         _wishes.update(said["wishes"])
         if "lines" in said:
-            begin(said["lines"], said["stacks"])
+            mine = begin(said["lines"], said["stacks"])
+            if said.get("missing"):
+                mine.say("missing", missing=said["missing"])
         inside.apply(_wishes, early_config)
 
 

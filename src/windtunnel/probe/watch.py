@@ -82,9 +82,7 @@ class Watched:
 
     def trial(self) -> Trial:
         """All of it."""
-        return Trial(
-            results=tuple(self.results), missing=self.missing, reached=tuple(self.reached)
-        )
+        return Trial(results=tuple(self.results), missing=self.missing, reached=tuple(self.reached))
 
 
 def watch(
