@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,8 @@ class HookSpecs:
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    # Before any conftest is loaded: what it changes is the project's wish (isolation "env").
+    vars(pluginmanager)["windtunnel_environ"] = os.environ.copy()
     group = parser.getgroup("windtunnel", "windtunnel")
     for name, field in FIELDS.items():
         flag = f"--wt-{name.replace('_', '-')}"

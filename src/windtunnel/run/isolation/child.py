@@ -37,6 +37,7 @@ class Sent:
         default_factory=list[warnings.WarningMessage]
     )
     coverage: list[tuple[str, Any]] = dataclasses.field(default_factory=list[tuple[str, Any]])
+    left: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     shouldstop: bool | str = False
     shouldfail: bool | str = False
     interrupted: bool = False

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import site
-import sys
 import tempfile
 from pathlib import Path
 
@@ -38,7 +37,7 @@ class EnvIsolation:
             ProjectCopy(state.root, self._folders.root) if state.settings.cwd == "copy" else None
         )
         self._metrics = Metrics()
-        self._started_with = _environment_at_start()
+        self._started_with = _environment_at_start(config)
         self._worker_variables: dict[bytes, bytes] = {}
         self._test_variables: dict[bytes, bytes] = {}
         self._worker_cwd = self._test_cwd = os.getcwd()
@@ -144,13 +143,8 @@ def _change_directory(path: str) -> None:
         os.chdir(path)
 
 
-def _environment_at_start() -> dict[bytes, bytes]:
-    """The variables this process was started with, before any code of the project ran.
 
-    Where the system does not keep them, those of now.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            text = Path("/proc/self/environ").read_bytes()
-            return dict(entry.split(b"=", 1) for entry in text.split(b"\0") if b"=" in entry)
-    return environ.snapshot()
+def _environment_at_start(config: pytest.Config) -> dict[bytes, bytes]:
+    """The variables before any conftest was loaded, kept by our plugin."""
+    kept: dict[str, str] = vars(config.pluginmanager).get("windtunnel_environ", os.environ)
+    return {os.fsencode(name): os.fsencode(value) for name, value in kept.items()}

@@ -19,6 +19,7 @@ from _pytest.runner import CallInfo
 from _pytest.skipping import evaluate_skip_marks, evaluate_xfail_marks
 
 from windtunnel.core import REAL_CLOCK
+from windtunnel.run import neighbours
 from windtunnel.run.attempt import ATTEMPT, Attempt, in_process
 from windtunnel.run.isolation.child import Ended, Sent, run_child
 from windtunnel.run.isolation.crash import CrashNotes
@@ -134,6 +135,7 @@ class ForkedAttempts:
         def attempt(sent: Sent) -> None:
             with self._wider.in_child(item), coverage.in_child(sent):
                 sent.run(item, nextitem)
+                sent.left = neighbours.leave(self._config)
 
         return run_child(attempt, self._notes)
 
@@ -199,7 +201,7 @@ def _lengthen(report: pytest.TestReport, seconds: float) -> None:
 
 
 def _pass_on(item: pytest.Item, sent: Sent) -> None:
-    """Do here what the child did to the session: warnings, a wish to stop, an exit."""
+    """Do here what the child did to the session: warnings, what it left, a wish to stop."""
     for warning in sent.warnings:
         item.ihook.pytest_warning_recorded.call_historic(
             kwargs={
@@ -209,6 +211,8 @@ def _pass_on(item: pytest.Item, sent: Sent) -> None:
                 "location": None,
             }
         )
+    if sent.left:
+        neighbours.child_left(item.config, sent.left)
     session = item.session
     session.shouldstop = session.shouldstop or sent.shouldstop
     session.shouldfail = session.shouldfail or sent.shouldfail

@@ -78,7 +78,10 @@ class _Metric:
         value = fields.get("_value", _ABSENT)
         # Info keeps a dict there, Enum an index; the others an object with get and set.
         self._own = _ABSENT if hasattr(value, "get") and hasattr(value, "set") else value
-        self._numbers = [(n, n.get(), getattr(n, "_exemplar", None)) for n in _numbers(fields)]
+        self._numbers = [
+            (number, number.get(), getattr(number, "_exemplar", None))
+            for number in _numbers(fields)
+        ]
         self._labelled = dict(fields["_metrics"]) if "_metrics" in fields else None
         self._children = [_Metric(child) for child in (self._labelled or {}).values()]
 
@@ -173,16 +176,16 @@ def _snapshot() -> _Snapshot | None:
 
 
 def _numbers(fields: dict[str, Any]) -> Iterator[Any]:
-    for name in ("_value", "_count", "_sum"):
-        value = fields.get(name)
-        if hasattr(value, "get") and hasattr(value, "set"):
+    """The objects that hold a metric's numbers, unless those live in the files of the folder that
+    PROMETHEUS_MULTIPROC_DIR names: each test has a folder of its own."""
+    single = (fields.get(name) for name in ("_value", "_count", "_sum"))
+    for value in (*single, *fields.get("_buckets", ())):
+        number = hasattr(value, "get") and hasattr(value, "set")
+        if number and not getattr(value, "_multiprocess", False):
             yield value
-    yield from fields.get("_buckets", ())
 
 
 def _set(number: Any, value: float, exemplar: Any) -> None:
-    if getattr(number, "_multiprocess", False):
-        return  # lives in a file of the folder that PROMETHEUS_MULTIPROC_DIR names
     number.set(value)
     if hasattr(number, "_exemplar"):
         number._exemplar = exemplar
