@@ -527,11 +527,15 @@ class Pool:
         if capture is None:
             yield
             return
+        held = capture._global_capturing
+        started = held is not None and held.is_started()
         capture.suspend_global_capture(in_=True)
         try:
             yield
         finally:
             capture.resume_global_capture()
+            if not started:  # else all that is printed from here on would be swallowed
+                capture.suspend_global_capture()
 
 
 def _why_not_fork(watch: IdentityWatch | None) -> str:
