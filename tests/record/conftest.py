@@ -29,7 +29,7 @@ def record_path(state_dir: Path) -> Path:
 @pytest.fixture
 def started() -> Callable[..., RunStarted]:
     def make(run_id: str = "run-1", at: float = 1000.0, **facts: object) -> RunStarted:
-        return RunStarted(time=at, run_id=run_id, argv="pytest", root="/p", **facts)  # type: ignore[arg-type]
+        return RunStarted(**({"argv": "pytest", "root": "/p"} | facts), time=at, run_id=run_id)
 
     return make
 

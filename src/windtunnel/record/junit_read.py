@@ -103,7 +103,7 @@ def _attempts(case: ET.Element, nodeid: str, started: float, order: int) -> list
             nodeid=nodeid,
             outcome=ended.value,
             worker=facts.get("worker", "main"),
-            phase="" if not ended.bad else "setup" if ended is Outcome.ERROR else "call",
+            phase=_phase(ended, told),
             call_s=_seconds(case.get("time")) if told is element else _seconds(_time_of(told)),
             started=started,
             order=order,
@@ -116,6 +116,14 @@ def _attempts(case: ET.Element, nodeid: str, started: float, order: int) -> list
         )
         for ended, told in [*before, (outcome, element), *after]
     ]
+
+
+def _phase(outcome: Outcome, told: ET.Element | None) -> str:
+    if not outcome.bad:
+        return ""
+    if outcome is not Outcome.ERROR:
+        return "call"
+    return "teardown" if "failed on teardown" in _message(told) else "setup"  # pytest's words
 
 
 def _outcome(case: ET.Element, facts: Mapping[str, str]) -> tuple[Outcome, ET.Element | None]:

@@ -258,8 +258,8 @@ class Record:
                 now = REAL_CLOCK.time()
                 removed = trim(self._connection, keep_runs=keep_runs, keep_days=keep_days, now=now)
             if removed:
-                # Each row of the answer frees a page.
-                self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+                # Every step of it frees a page, and `execute` takes one step only.
+                self._connection.executescript("PRAGMA incremental_vacuum")
         return removed
 
     def check(self) -> Contents:
