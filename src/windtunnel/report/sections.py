@@ -285,7 +285,8 @@ def _rule(view: RunView, rule: str, title: str, note: str, look: str = "") -> It
 
 
 def _broken_row(one: Broken) -> Row:
-    under = [clean(text) for text in (one.detail, one.location) if text]
+    where = f" ({clean(one.location)})" if one.location else ""
+    under = [clean(one.detail) + where] if one.detail else [where.strip(" ()")] * bool(where)
     return Row(
         (), clean(one.subject), (*under, *_laid_at(one.nodeids)), "bad" if one.fails else "flaky"
     )
