@@ -8,6 +8,7 @@ first test where that is possible, said in the terminal and on record, and an er
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,6 +80,15 @@ class Isolation:
                     state.isolation.discard(name)
                     self._notes.append(note)
         applied.settle()
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        finally:
+            # Innermost: plugins that wrap the loop write their reports after this.
+            if self._applied is not None:
+                self._applied.after_last_test()
 
     @pytest.hookimpl(trylast=True)
     def pytest_windtunnel_process_finished(self) -> None:

@@ -19,6 +19,7 @@ from windtunnel.run.session import RunState
 
 if TYPE_CHECKING:
     from windtunnel.run.isolation.namespace import Places
+    from windtunnel.run.isolation.write_through import WriteThrough
 
 
 class Applied:
@@ -28,6 +29,7 @@ class Applied:
         self._config = config
         self._state = state
         self._in_user_namespace = False
+        self._write_through: WriteThrough | None = None
         self._at_finish: list[Callable[[], None]] = []
 
     def apply(self, name: str) -> str:
@@ -43,8 +45,14 @@ class Applied:
         if self._in_user_namespace:
             linux.drop_capabilities()
 
+    def after_last_test(self) -> None:
+        """The last test is over, and no plugin has written its report yet."""
+        if self._write_through is not None:
+            self._write_through.after_tests()
+
     def finish(self) -> None:
-        """The last test is over."""
+        """All is over that belongs to the tests."""
+        self.after_last_test()
         while self._at_finish:
             self._at_finish.pop()()
 
@@ -67,8 +75,7 @@ class Applied:
         places = places_of(self._config, self._state)
         layers, in_user = namespace.enter(places)
         self._in_user_namespace |= in_user
-        write_through = WriteThrough(layers, places.patterns)
-        self._at_finish.append(write_through.after_tests)
+        write_through = self._write_through = WriteThrough(layers, places.patterns)
         # Plugins write their files after the last test, and coverage at the very last.
         self._config.add_cleanup(write_through.at_exit)
         atexit.register(write_through.at_exit)
@@ -106,7 +113,7 @@ def places_of(config: pytest.Config, state: RunState) -> Places:
     return Places(
         root=root,
         others=("/tmp", tempfile.gettempdir(), os.path.expanduser("~")),
-        real=(str(state.state_dir), str(sessions)),
+        real=(str(state.state_dir), str(base), str(sessions)),
         patterns=PathPatterns(root, patterns),
         scratch=_scratch(state),
     )

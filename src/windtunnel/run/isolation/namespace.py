@@ -83,9 +83,9 @@ def enter(places: Places) -> tuple[list[Layer], bool]:
     if root == "/":
         raise _unavailable("the project's root is /, over which nothing can be mounted")
     for path in places.real:
-        if Path(root).is_relative_to(os.path.realpath(path)):
+        if root == os.path.realpath(path):
             raise _unavailable(
-                f"{path} must stay real, and holds the project",
+                f"{path} must stay real, and is the project's root",
                 fix="keep the record in a folder of its own: record = '.windtunnel/record.db'",
             )
     before = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)

@@ -28,7 +28,7 @@ class WriteThrough:
 
     def after_tests(self) -> None:
         """Copy out what the patterns name, and note the rest: it was the tests' and stays."""
-        if os.getpid() != self._pid:
+        if os.getpid() != self._pid or self._seen is not None:
             return
         self._seen = {}
         for layer, path, status in self._written():
