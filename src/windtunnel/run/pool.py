@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 
 from windtunnel.core import REAL_CLOCK, Outcome, UsageError
-from windtunnel.run import children, stacks, timeouts, wire, worker
+from windtunnel.run import children, neighbours, stacks, timeouts, wire, worker
 from windtunnel.run.grouping import OrderWatch, job_of
 from windtunnel.run.identity import WATCH, IdentityWatch
 from windtunnel.run.rerun import may_run_again
@@ -284,15 +284,15 @@ class Pool:
     ) -> _Worker:
         state = self._state
         fds = (theirs.sock.fileno(), queue.reader.fileno())
+        workerinput = worker.worker_input(name, state.worker_count, state.run_id, state.seed.value)
+        neighbours.worker_begins(self._config, name, workerinput)
         given = {
             "path": sys.path,
             "argv": sys.argv,
             "args": self._spawn_arguments(name),
             "stream_fd": fds[0],
             "queue_fd": fds[1],
-            "workerinput": worker.worker_input(
-                name, state.worker_count, state.run_id, state.seed.value
-            ),
+            "workerinput": workerinput,
         }
         process = subprocess.Popen(
             [
@@ -374,9 +374,7 @@ class Pool:
         hook.pytest_runtest_logreport(report=report)
 
     def _hand_over(self, one: _Worker, output: dict[str, Any]) -> None:
-        from windtunnel.run.neighbours import worker_left
-
-        worker_left(self._config, one.name, output)
+        neighbours.worker_left(self._config, one.name, output)
 
     def _compare_collections(self, one: _Worker, nodeids: tuple[str, ...]) -> None:
         expected = tuple(item.nodeid for item in self._session.items)

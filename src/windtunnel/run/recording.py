@@ -156,7 +156,7 @@ class TestRecorder:
         result = yield
         if self._state.runs_tests:
             self._note(report)
-        elif getattr(report, "wt_outcome", None) in (Outcome.CRASHED, Outcome.TIMEOUT) or (
+        elif hasattr(report, "wt_worker_died") or (
             self._state.under_xdist and str(report.when) == "???"
         ):
             self._note_for_dead_worker(report)
