@@ -94,6 +94,11 @@ class Child:
             [program, *argv[1:]], None if self._inventory.shared else death_signal, user
         )
 
+        if self._inventory.shared:
+            # Whoever waits for the end of this process's output must not wait for the child's.
+            stdout = subprocess.DEVNULL if stdout is None else stdout
+            stderr = subprocess.DEVNULL if stderr is None else stderr
+
         def start() -> subprocess.Popen[bytes]:
             return subprocess.Popen(
                 command,

@@ -98,7 +98,10 @@ class Leasing:
             if demands.amounts:
                 self._take_named(demands)
         except WindtunnelError as error:
-            pytest.fail(str(error), pytrace=False)
+            problem = error
+        else:
+            return
+        pytest.fail(str(problem), pytrace=False)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:

@@ -118,6 +118,7 @@ class Shared(Generic[T]):
             # Its users were all killed. What they left is not trusted, and made anew.
             stale = json.loads(self._files.value.read_text(encoding="utf-8"))["value"]
             self._take_down(stale)
+        self._files.end_what_is_listed()  # by a maker that was killed before it was done
         made = self._make(make)
         # From exclusive to shared is not one step for the kernel, but we are alone in here.
         users.take(shared=True)

@@ -251,7 +251,7 @@ def run_sql_file(lease: PostgresLease, path: Path) -> None:
 
     :raises UsageError: when a statement of it fails.
     """
-    psql = str(find_binaries(needed="psql") / "psql")
+    psql = find_binary("psql", package="postgresql-client", also=_installed())
     command = [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(path)]
     command += ["-h", lease.unix_socket, "-p", str(lease.port), "-U", lease.user]
     done = subprocess.run([*command, lease.database], capture_output=True, text=True)
@@ -259,17 +259,22 @@ def run_sql_file(lease: PostgresLease, path: Path) -> None:
         raise UsageError(f"{path} cannot be loaded", found=done.stderr.strip()[-600:])
 
 
-def find_binaries(needed: str = "initdb") -> Path:
-    """The folder with PostgreSQL's programs: the newest there is, or what PATH has.
+def find_binaries() -> Path:
+    """The folder with PostgreSQL's programs: that of PATH's initdb, else the newest installed.
 
     :raises MissingBinaryError: where there is none.
     """
-    installed = sorted(
+    initdb = find_binary("initdb", package="postgresql", also=_installed())
+    return Path(initdb).resolve().parent
+
+
+def _installed() -> list[Path]:
+    """Where Debian puts the programs of each version, newest first."""
+    return sorted(
         Path("/usr/lib/postgresql").glob("*/bin"),
         key=lambda path: int(path.parent.name) if path.parent.name.isdigit() else 0,
         reverse=True,
     )
-    return Path(find_binary(needed, package="postgresql", also=installed)).resolve().parent
 
 
 def _user_to_run_as() -> str | None:

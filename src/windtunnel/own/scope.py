@@ -56,6 +56,11 @@ class Leak:
         return f"{self.kind} {self.name} {self.detail}"
 
 
+# Who listens on a port is owned by somebody else: waiting only covers one that is just closing.
+_PATIENCE_S = {"port": 1.0}
+_HURRY_S = 1.0
+
+
 class Part(Protocol):
     """One thing a scope owns: how it is asked to end, seen to have ended, and forced to."""
 
@@ -234,9 +239,10 @@ class Scope:
             part = self._parts.pop()
             with _collected(errors):
                 part.stop()
+                patience = min(seconds, _PATIENCE_S.get(part.kind, seconds))
                 # Blocking the very loop that a task needs in order to end would be in vain.
                 in_vain = isinstance(part, Task) and part.in_its_loop()
-                if not wait_until(part.stopped, 0 if in_vain else seconds):
+                if not wait_until(part.stopped, 0 if in_vain else patience):
                     self._leaked(part)
             with _collected(errors):
                 part.release()
@@ -245,7 +251,8 @@ class Scope:
     async def aclose(self, *, within: float | None = None) -> None:
         """As :meth:`close`, without blocking the event loop.
 
-        Cancelled meanwhile, it forces what is left, ends everything and is cancelled then.
+        Cancelled meanwhile, it forces the part it waits for, waits at most a second for each of
+        the others, and is cancelled when everything has ended.
         """
         import asyncio
 
@@ -259,7 +266,8 @@ class Scope:
             with _collected(errors):
                 part.stop()
                 try:
-                    await _ended(part, 0.0 if cancelled else seconds)
+                    patience = min(seconds, _PATIENCE_S.get(part.kind, seconds))
+                    await _ended(part, min(patience, _HURRY_S) if cancelled else patience)
                 except asyncio.CancelledError as error:
                     cancelled = error
                 if not part.stopped():
