@@ -16,8 +16,8 @@ import pytest
 
 @pytest.fixture
 def worker(port_lease) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    port = port_lease()
-    command = [sys.executable, "-m", "fleet", "worker", "--name", "ann", "--port", str(port)]
+    port = str(port_lease.number)
+    command = [sys.executable, "-m", "fleet", "worker", "--name", "ann", "--port", port]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process, process.stdout.readline()
@@ -55,6 +55,9 @@ def test_with_a_redis_url_leases_are_in_redis():
 
 
 @pytest.mark.lease("model", 1)
-def test_a_note_is_written_to_the_working_folder():
-    Path("note.txt").write_text(tempfile.gettempdir())
-    assert Path("note.txt").read_text() == tempfile.gettempdir()
+@pytest.mark.parametrize("name", ["ann", "bob"])
+def test_a_note_is_kept_in_the_folder_for_temporary_files(name: str):
+    # Every worker uses the same file name: under --isolation env each has a folder of its own.
+    note = Path(tempfile.gettempdir()) / "fleet-note.txt"
+    note.write_text(name)
+    assert note.read_text() == name
