@@ -98,7 +98,7 @@ class RunRecorder:
                 tree=facts.tree,
                 environment=facts.environment,
                 environment_text=facts.environment_text,
-                isolation=",".join(sorted(state.settings.isolation)),
+                isolation=",".join(sorted(state.isolation)),
                 world=state.settings.world,
                 workers=state.worker_count,
                 seed=state.seed.value,

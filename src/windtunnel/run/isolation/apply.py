@@ -88,7 +88,9 @@ class Applied:
         try:
             self._in_user_namespace |= unshare_network()
         except OSError as error:
-            raise IsolationError("a network namespace cannot be had", found=str(error)) from error
+            raise IsolationError(
+                "a network namespace cannot be had", found=error.strerror or str(error)
+            ) from error
         return ""
 
     def _fork(self) -> str:

@@ -143,7 +143,6 @@ def _change_directory(path: str) -> None:
         os.chdir(path)
 
 
-
 def _environment_at_start(config: pytest.Config) -> dict[bytes, bytes]:
     """The variables before any conftest was loaded, kept by our plugin."""
     kept: dict[str, str] = vars(config.pluginmanager).get("windtunnel_environ", os.environ)

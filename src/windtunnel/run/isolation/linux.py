@@ -94,11 +94,14 @@ def unshare_with_user(flags: int) -> bool:
             if error.errno == errno.EINVAL and count > 1:
                 raise OSError(
                     errno.EINVAL,
-                    "not root, and a user namespace is not given to a process with "
+                    "no CAP_SYS_ADMIN, and a user namespace is not given to a process with "
                     f"{count} threads",
                 ) from None
+            reason = os.strerror(error.errno or 0)
+            if error.errno == errno.ENOSPC:
+                reason = "the limit user.max_user_namespaces is reached"
             raise OSError(
-                error.errno, f"not root, and no user namespace: {os.strerror(error.errno or 0)}"
+                error.errno, f"no CAP_SYS_ADMIN, and no user namespace: {reason}"
             ) from None
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")

@@ -101,7 +101,7 @@ def enter(places: Places) -> tuple[list[Layer], bool]:
         finally:
             os.chdir(cwd)  # the working directory is still the one below the new mount
     except OSError as error:
-        raise _unavailable(str(error)) from error
+        raise _unavailable(error.strerror or str(error)) from error
     finally:
         os.close(before)
     return layers, in_user
