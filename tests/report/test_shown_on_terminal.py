@@ -63,6 +63,21 @@ def test_only_tests_that_ended_both_ways_are_put_before_the_judge(everything: Ru
     assert [one.nodeid for one in everything.flaky] == ["tests/test_a.py::test_lucky"]
 
 
+def test_what_is_in_quarantine_is_not_recommended_for_it_again(tmp_path: Path):
+    name = "t.py::test_a"
+    view = made(
+        tmp_path / "r.db",
+        [
+            finished(name, Outcome.FAILED, final=False, quarantined=True),
+            finished(name, attempt=2, quarantined=True),
+        ],
+        judge=lambda record, settings, nodeids: [judged(name)],
+    )
+    text = printed(view)
+    assert "it is in quarantine" in text
+    assert "recommended" not in text
+
+
 def test_no_flaky_test_is_said_only_to_those_who_asked(tmp_path: Path):
     view = made(tmp_path / "r.db", [finished("t.py::test_a")], judge=lambda *given: [])
     assert "none of 1 test" in printed(view)

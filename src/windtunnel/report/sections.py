@@ -141,16 +141,21 @@ def _longest_first(test: TestView) -> tuple[float, str]:
 
 
 def _flaky(view: RunView) -> Iterator[Section]:
+    apart = {test.nodeid for test in view.quarantined}
     note = f"{len(view.flaky)} of {many(len(view.tests), 'test')}" if view.flaky else (
         f"none of {many(len(view.tests), 'test')}"
     )  # fmt: skip
     yield Section(
         "flaky",
         f"{note}, judged by the record",
-        tuple(_flaky_row(judged) for judged in view.flaky),
+        tuple(_flaky_row(judged, judged.nodeid in apart) for judged in view.flaky),
         "flaky",
     )
-    recommended = [judged for judged in view.flaky if judged.quarantine_recommended]
+    recommended = [
+        judged
+        for judged in view.flaky
+        if judged.quarantine_recommended and judged.nodeid not in apart
+    ]
     if recommended:
         yield Section(
             "recommended for quarantine",
@@ -163,11 +168,12 @@ def _flaky(view: RunView) -> Iterator[Section]:
         )
 
 
-def _flaky_row(judged: Flakiness) -> Row:
+def _flaky_row(judged: Flakiness, apart: bool) -> Row:
+    said = [judged.reason, "it is in quarantine" if apart else ""]
     return Row(
         (f"{judged.failure_rate:.0%}",),
         clean(judged.nodeid),
-        (clean(judged.reason),) if judged.reason else (),
+        tuple(clean(sentence) for sentence in said if sentence),
         "flaky",
         judged.strip[-20:],
     )
