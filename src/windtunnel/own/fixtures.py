@@ -170,7 +170,7 @@ class Leasing:
         self.current[name] = lease
         for variable, value in lease.environment.items():
             self._saved.setdefault(variable, os.environ.get(variable))
-            os.environ[variable] = value
+            os.environ[variable] = place.exported[variable] = value
 
     def _take_back(self) -> None:
         for variable, value in self._saved.items():
@@ -179,6 +179,7 @@ class Leasing:
             else:
                 os.environ[variable] = value
         self._saved.clear()
+        place.exported.clear()
         for name, lease in self.current.items():
             self._facility(name).take_back(lease)
         self.current.clear()

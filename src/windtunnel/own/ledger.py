@@ -17,6 +17,8 @@ class Place:
 
     nodeid: str = ""
     worker: str = ""
+    exported: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
+    """Environment variables that tell the test of its leases: the run's doing, not the test's."""
 
 
 place = Place()
