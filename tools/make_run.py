@@ -10,7 +10,7 @@ import time
 import environments
 import steps
 
-COMMAND = ["run", "examples/fleet", "-n", "4", "--isolation", "env", "--reruns", "2"]
+COMMAND = ["run", "examples/fleet", "-n", "4", "--isolation", "env,fork", "--reruns", "2"]
 
 
 def main() -> int:
