@@ -147,6 +147,27 @@ def test_pytests_junit_xml_gains_the_same_properties_however_tests_are_run(
     assert len(seeds) == 4
 
 
+@pytest.mark.parametrize(
+    "how", [["-p", "xdist", "-n", "2"], ["--wt-workers", "2"]], ids=["xdist", "pool"]
+)
+def test_a_test_that_crashed_or_hung_has_its_properties_once(
+    suite: pytest.Pytester, how: list[str]
+):
+    suite.makepyfile(
+        test_suite="""
+        import os, signal, time
+        def test_crashes(): os.kill(os.getpid(), signal.SIGSEGV)
+        def test_hangs(): time.sleep(60)
+        """
+    )
+    suite.runpytest_subprocess("--junitxml=out.xml", "--wt-timeout=1", *how)
+    found = properties_by_test(suite.path / "out.xml")
+    assert found["test_crashes"]["wt_outcome"] == "crashed"
+    assert found["test_hangs"]["wt_outcome"] == "timeout"
+    text = (suite.path / "out.xml").read_text(encoding="utf-8")
+    assert text.count('"wt_outcome"') == 2
+
+
 def test_a_report_that_fails_is_said_in_one_line_and_changes_nothing(suite: pytest.Pytester):
     (suite.path / "taken").mkdir()
     done = suite.runpytest_subprocess("-k", "good", "--wt-html=taken")

@@ -269,7 +269,8 @@ def pace_of(run: RunRow, attempts: Sequence[OutcomeRow]) -> Pace:
     durations = [row.duration_s for row in attempts]
     first = min((row.started for row in attempts), default=0.0)
     return Pace(
-        lanes=max(run.workers, len({row.worker for row in attempts}), 1),
+        # Not the names in the rows: a worker that died has a successor by another name.
+        lanes=run.workers or max(1, len({row.worker for row in attempts})),
         work_s=sum(durations),
         longest_s=max(durations, default=0.0),
         makespan_s=max((_end(row) for row in attempts), default=first) - first,

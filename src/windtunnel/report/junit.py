@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from _pytest.junitxml import xml_key
 
 from windtunnel.core import Flakiness, Outcome, Stability
 from windtunnel.report.data import FLAKY_JUDGE
@@ -28,6 +29,7 @@ class _Seen:
     attempt: int = 1
     rerun: bool = False
     quarantined: bool = False
+    last_words: pytest.TestReport | None = None
 
 
 class JUnitProperties:
@@ -41,8 +43,8 @@ class JUnitProperties:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if not isinstance(report, pytest.TestReport):
-            return
+        if self._state.role == "worker" or not isinstance(report, pytest.TestReport):
+            return  # a forked worker has inherited us; its reports pass by in the controller
         ended: str = report.outcome  # pytest's type knows nothing of "rerun"
         worker = worker_of(report, self._state)
         seen = self._seen.setdefault((report.nodeid, worker), _Seen())
@@ -54,10 +56,24 @@ class JUnitProperties:
         seen.rerun = seen.rerun or ended == "rerun"
         seen.attempt = max(seen.attempt, getattr(report, "wt_attempt", 1))
         seen.quarantined = seen.quarantined or getattr(report, "wt_quarantined", False)
-        if ended != "rerun" and (report.when == "teardown" or outcome in _DEAD):
+        if outcome in _DEAD:
+            seen.last_words = report
+        if report.when == "teardown" and ended != "rerun":
             del self._seen[report.nodeid, worker]
-            report.user_properties += properties(report.nodeid, worker, seen, self._state)
-            report.user_properties += self._known_of(report.nodeid)
+            report.user_properties += self._properties(report.nodeid, worker, seen)
+
+    @pytest.hookimpl(tryfirst=True)  # before the file is written
+    def pytest_sessionfinish(self) -> None:
+        xml = self._config.stash.get(xml_key, None)
+        for (nodeid, worker), seen in self._seen.items():
+            if xml is not None and seen.last_words is not None:
+                # It died without a teardown, at which pytest would take the properties over.
+                node = xml.node_reporter(seen.last_words)
+                for name, value in self._properties(nodeid, worker, seen):
+                    node.add_property(name, str(value))
+
+    def _properties(self, nodeid: str, worker: str, seen: _Seen) -> list[tuple[str, object]]:
+        return properties(nodeid, worker, seen, self._state) + self._known_of(nodeid)
 
     def _known_of(self, nodeid: str) -> list[tuple[str, object]]:
         """What the record of earlier runs says of a test, where it is not steady."""
