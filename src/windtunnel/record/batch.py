@@ -47,6 +47,9 @@ _LETTERS = {
     "timeout": "T",
 }
 
+# A seed has 64 bits without a sign, SQLite's integer has 64 with one.
+_SIGN, _WRAP = 1 << 63, 1 << 64
+
 _INSERT_OUTCOME = "INSERT OR IGNORE INTO outcomes VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _INSERT_TEXT = "INSERT OR REPLACE INTO texts VALUES (?,?,?,?,?,?)"
 _INSERT_UNFINISHED = "INSERT OR IGNORE INTO unfinished VALUES (?,?,?,?,?,?)"
@@ -118,15 +121,18 @@ class Batcher:
 
     def _write(self, run: int, events: Sequence[Array]) -> None:
         outcomes: list[tuple[Any, ...]] = []
-        finals: list[tuple[str, float, int, int]] = []
+        finals: list[rollups.Final] = []
         texts: list[tuple[Any, ...]] = []
         ended: list[tuple[int, int, int]] = []
         open_: Array | None = None  # tests of a process follow one another, as a rule
         more_open: dict[tuple[str, int], Array] = {}
         others: dict[str, list[Array]] = {}
-        tests, names, letters, length = self._tests, self._names, _LETTERS, len(_FINISHED)
+        tests, names, letters, rolled = self._tests, self._names, _LETTERS, rollups.final
+        length, started_length = len(_FINISHED), len(_STARTED)
+        add_outcome, add_final = outcomes.append, finals.append
         for event in events:
-            if event[0] == "test_finished":
+            kind = event[0]
+            if kind == "test_finished":
                 if len(event) != length:
                     event = _whole(event, _FINISHED)
                 (
@@ -137,24 +143,26 @@ class Batcher:
                 test = tests.get(nodeid) or self._test(nodeid)
                 if open_ is not None and open_[2] == nodeid and open_[4] == attempt:
                     open_ = None
-                elif more_open.pop((nodeid, attempt), None) is None:
+                elif not more_open or more_open.pop((nodeid, attempt), None) is None:
                     ended.append((run, test, attempt))
                 letter = letters[outcome]
-                outcomes.append((
-                    run, test, attempt, letter, final, phase, setup_s, call_s, teardown_s, started,
-                    names.get(worker) or self._name(worker), position,
-                    names.get(isolation) or self._name(isolation), quarantined, _signed(seed),
+                # No True or False: sqlite3 looks for an adapter of each, which costs the most.
+                add_outcome((
+                    run, test, attempt, letter, 1 if final else 0, phase, setup_s, call_s,
+                    teardown_s, started, names.get(worker) or self._name(worker), position,
+                    names.get(isolation) or self._name(isolation), 1 if quarantined else 0,
+                    seed if seed < _SIGN else seed - _WRAP,
                 ))  # fmt: skip
                 if final:
-                    finals.append((letter, setup_s + call_s + teardown_s, run, test))
+                    add_final(rolled(letter, setup_s + call_s + teardown_s, run, test))
                 if message or output or replay:
                     texts.append((run, test, attempt, message, output, replay))
-            elif event[0] == "test_started":
+            elif kind == "test_started":
                 if open_ is not None:
                     more_open[open_[2], open_[4]] = open_
-                open_ = _whole(event, _STARTED)
+                open_ = event if len(event) == started_length else _whole(event, _STARTED)
             else:
-                others.setdefault(event[0], []).append(event)
+                others.setdefault(kind, []).append(event)
         if outcomes:
             cursor = self._connection.executemany(_INSERT_OUTCOME, outcomes)
             if cursor.rowcount != len(outcomes):
@@ -197,7 +205,7 @@ class Batcher:
     def _run_started(self, row: tuple[Any, ...]) -> None:
         _, time, run_id, *rest = row
         number = self.run_number(run_id, time)
-        rest[-2] = _signed(rest[-2])
+        rest[-2] -= _WRAP if rest[-2] >= _SIGN else 0
         self._execute(
             'UPDATE runs SET started=?, argv=?, root=?, "commit"=?, tree=?, environment=?,'
             " environment_text=?, isolation=?, world=?, workers=?, seed=?, ci=? WHERE number=?",
@@ -272,14 +280,9 @@ def _whole(event: Array, shape: Array) -> Array:
     return event + shape[have:] if have < len(shape) else event[: len(shape)]
 
 
-def _signed(number: int) -> int:
-    """A seed has 64 bits without a sign, SQLite's integer has 64 with one."""
-    return number if number < 0x8000_0000_0000_0000 else number - 0x1_0000_0000_0000_0000
-
-
 def unsigned(number: int) -> int:
     """The seed that was stored as ``number``."""
-    return number if number >= 0 else number + 0x1_0000_0000_0000_0000
+    return number if number >= 0 else number + _WRAP
 
 
 def _storable(event: Array) -> Array:

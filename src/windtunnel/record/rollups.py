@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 STRIP = 20
 DURATIONS = 10
@@ -15,22 +16,32 @@ WIDTH = 8  # characters of a duration, as in "1.25e-03"
 
 _MOST_LOOK_UPS = 2_000_000  # above that, reading everything from front to back is quicker
 
-# Skipped took no time that means anything, crashed none that is known.
+# What can be worked out before is handed over: expressions here cost more than the update itself.
 _APPEND = f"""
 UPDATE tests SET
-    strip = substr(strip || ?1, -{STRIP}),
-    durations = CASE ?1 WHEN 's' THEN durations WHEN 'C' THEN durations
-        ELSE substr(durations || printf('%.2e', ?2), -{DURATIONS * WIDTH}) END,
-    results = results + (?1 <> 's'),
-    failures = failures + (?1 IN ('F', 'E', 'C', 'T')),
+    strip = substr(strip || ?, -{STRIP}),
+    durations = substr(durations || ?, -{DURATIONS * WIDTH}),
+    results = results + ?,
+    failures = failures + ?,
     finals = finals + 1,
-    last_run = max(last_run, ?3)
-WHERE id = ?4
+    last_run = max(last_run, ?)
+WHERE id = ?
 """
 
+Final: TypeAlias = "tuple[str, str, int, int, int, int]"
+"""A deciding outcome: letter, packed duration, whether it counts, whether it is bad, run, test."""
 
-def append(connection: sqlite3.Connection, finals: Iterable[tuple[str, float, int, int]]) -> None:
-    """Add deciding outcomes, in their order: letter, duration in seconds, run, test."""
+
+def final(letter: str, duration_s: float, run: int, test: int) -> Final:
+    """A deciding outcome, ready to be added."""
+    # Skipped took no time that means anything, crashed none that is known.
+    timed = letter not in "sC" and 0 <= duration_s < 1e99
+    packed = f"{duration_s:.2e}" if timed else ""
+    return letter, packed, 0 if letter == "s" else 1, 1 if letter in "FECT" else 0, run, test
+
+
+def append(connection: sqlite3.Connection, finals: Iterable[Final]) -> None:
+    """Add deciding outcomes, in their order."""
     connection.executemany(_APPEND, finals)
 
 
@@ -71,17 +82,15 @@ def _clear(connection: sqlite3.Connection, tests: Iterable[int]) -> None:
     )
 
 
-def _last_of_a_run(
-    rows: Iterable[tuple[str, float, int, int]],
-) -> Iterable[tuple[str, float, int, int]]:
+def _last_of_a_run(rows: Iterable[tuple[str, float, int, int]]) -> Iterable[Final]:
     """One outcome a test and run: where two claim to be final, the later attempt's."""
     before: tuple[str, float, int, int] | None = None
     for row in rows:
         if before is not None and before[2:] != row[2:]:
-            yield before
+            yield final(*before)
         before = row
     if before is not None:
-        yield before
+        yield final(*before)
 
 
 def unpack_durations(packed: str) -> list[float]:

@@ -7,7 +7,6 @@ import math
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import starmap
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -15,7 +14,7 @@ from typing import Literal
 from windtunnel.core import REAL_CLOCK, Event, RecordError, RunStarted
 from windtunnel.record import rollups
 from windtunnel.record.batch import Batcher
-from windtunnel.record.intake import Intake
+from windtunnel.record.intake import Intake, no_garbage_collection
 from windtunnel.record.merge import Merged, merge
 from windtunnel.record.places import election_path, is_locked, spool_dir
 from windtunnel.record.protocol import (
@@ -142,10 +141,11 @@ class Record:
 
     def recent(self) -> list[RecentRow]:
         """Every test's last 20 runs."""
-        rows = self._rows(
-            "SELECT nodeid, strip, results, failures, last_run FROM tests WHERE finals > 0"
-        )
-        return list(starmap(RecentRow, rows))
+        with self._watch(), no_garbage_collection():
+            rows = self._connection.execute(
+                "SELECT nodeid, strip, results, failures, last_run FROM tests WHERE finals > 0"
+            )
+            return list(map(RecentRow._make, rows))
 
     def durations(self) -> dict[str, DurationRow]:
         """How long each test takes, by nodeid; tests without a timed result are left out."""
