@@ -1,4 +1,4 @@
-"""Isolation ``env``: what one test does to variables, folders and the like, the next does not see."""
+"""Isolation ``env``: what one test does to variables and folders, the next does not see."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
     def go(*args: str, **files: str) -> pytest.RunResult:
         for name, text in files.items():
             pytester.makepyfile(**{name: BASE + text})
-        start = pytester.runpytest_subprocess if "-n2" in args else pytester.runpytest_inprocess
-        return start("-p", "no:randomly", "-p", "no:asyncio", "--wt-isolation=env", *args)
+        return pytester.runpytest_inprocess(
+            "-p", "no:randomly", "-p", "no:asyncio", "--wt-isolation=env", *args
+        )
 
     return go
 
@@ -37,9 +38,9 @@ def test_variables_folders_and_cwd_are_fresh_for_each_test(run) -> None:
         assert list(tmp.iterdir()) == [] and list(home.iterdir()) == []
         assert "LEFT_BEHIND" not in os.environ and "PATH" in os.environ
         assert os.getcwd() == START
+        code = "import os, tempfile; print(tempfile.gettempdir(), os.environ['HOME'])"
         child = subprocess.run(
-            [sys.executable, "-c", "import os, tempfile; print(tempfile.gettempdir(), os.environ['HOME'])"],
-            capture_output=True, text=True, check=True,
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
         assert child.stdout.split() == [str(tmp), str(home)]
         os.environ["LEFT_BEHIND"] = "1"
@@ -237,17 +238,3 @@ def test_nothing_is_left_on_disk(run, pytester: pytest.Pytester) -> None:
     """,
     ).assert_outcomes(passed=1)
     assert [path for path in base.iterdir() if path.name.startswith("env-")] == []
-
-
-def test_under_xdist_and_in_our_workers_as_well(run, pytester: pytest.Pytester) -> None:
-    files = {
-        "test_it": """
-    @pytest.mark.parametrize("turn", range(6))
-    def test_turn(turn):
-        assert not (Path.home() / ".rc").exists() and "LEFT" not in os.environ
-        (Path.home() / ".rc").touch()
-        os.environ["LEFT"] = "1"
-    """
-    }
-    run("-n2", **files).assert_outcomes(passed=6)
-    pytester.runpytest_subprocess("--wt-isolation=env", "--wt-workers=2").assert_outcomes(passed=6)

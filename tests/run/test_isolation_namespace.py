@@ -61,7 +61,8 @@ def test_writes_to_project_tmp_and_home_stay_with_the_worker(run, pytester, tmp_
     assert not (pytester.path / "made.txt").exists()
     assert (pytester.path / "test_it.py").exists()
     assert not (Path.home() / ".dotfile").exists()
-    assert not Path("/tmp/wt-fixed-name").exists() and not Path("/tmp/wt-fixed-dir").exists()
+    assert not Path("/tmp/wt-fixed-name").exists()
+    assert not Path("/tmp/wt-fixed-dir").exists()
     assert mounts() == before
     assert list((pytester.path / ".windtunnel/namespace").iterdir()) == []
 
@@ -124,7 +125,8 @@ def test_what_the_write_through_list_names_reaches_the_disk(run, pytester) -> No
     assert not (snapshots / "unused.ambr").exists()
     assert (root / "other/__snapshots__/first.ambr").read_text() == "first"
     assert (root / ".coverage.host.1").read_text() == "data"
-    assert (root / "golden/a.json").exists() and not (root / "golden/deep").exists()
+    assert (root / "golden/a.json").exists()
+    assert not (root / "golden/deep").exists()
     assert list((root / "results").iterdir()) == []
 
 
@@ -179,7 +181,8 @@ def test_a_project_below_home_below_tmp_is_seen_as_it_is(
     )
     result.assert_outcomes(passed=1)
     assert (home / ".profile").read_text() == "here"
-    assert not (pytester.path / "in-project").exists() and not Path("/tmp/wt-in-tmp").exists()
+    assert not (pytester.path / "in-project").exists()
+    assert not Path("/tmp/wt-in-tmp").exists()
 
 
 def test_a_server_that_listens_on_a_socket_file_stays_reachable(run, pytester) -> None:
@@ -263,7 +266,8 @@ def test_a_user_who_is_not_root_has_both_and_stays_who_they_are(
             pytest.skip("nobody may not read this interpreter's packages")
         assert "1 passed" in done.stdout, done.stdout + done.stderr
         assert "cannot be had" not in done.stdout
-        assert not (project / "made").exists() and not Path("/tmp/wt-nobody").exists()
+        assert not (project / "made").exists()
+        assert not Path("/tmp/wt-nobody").exists()
         assert (project / ".windtunnel/record.db").exists()
     finally:
         subprocess.run(["rm", "-rf", str(project)], check=True)

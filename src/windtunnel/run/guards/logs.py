@@ -18,6 +18,9 @@ _scalars = operator.attrgetter("level", "propagate", "disabled")
 _NAMES = ("level", "propagate", "disabled")
 
 
+_NO_LISTS: tuple[tuple[Any, ...], tuple[Any, ...]] = ((), ())
+
+
 class _State(NamedTuple):
     loggers: list[logging.Logger]
     scalars: list[tuple[int, bool, bool]]
@@ -42,9 +45,9 @@ class Logging:
             loggers,
             list(map(_scalars, loggers)),
             {
-                each: (tuple(each.handlers), tuple(each.filters))
+                each: lists
                 for each in loggers
-                if each.handlers or each.filters
+                if (each.handlers or each.filters) and (lists := _lists(each)) != _NO_LISTS
             },
             logging.root.manager.disable,
         )
@@ -66,8 +69,8 @@ class Logging:
             for name, was, is_now in zip(_NAMES, scalars, after.get(logger, scalars), strict=True):
                 if was != is_now:
                     yield _scalar_change(logger, name, was, is_now)
-            was_lists = before.lists.get(logger, ((), ()))
-            now_lists = now.lists.get(logger, ((), ()))
+            was_lists = before.lists.get(logger, _NO_LISTS)
+            now_lists = now.lists.get(logger, _NO_LISTS)
             for name, was_list, now_list in zip(
                 ("handlers", "filters"), was_lists, now_lists, strict=True
             ):
@@ -85,10 +88,19 @@ class Logging:
                 result[logger] = scalars
         for logger in before.lists.keys() | after.lists.keys():
             if before.lists.get(logger) != after.lists.get(logger):
-                lists[logger] = after.lists.get(logger, ((), ()))
+                lists[logger] = after.lists.get(logger, _NO_LISTS)
         disable = base.disable if before.disable == after.disable else after.disable
-        kept = {logger: value for logger, value in lists.items() if value != ((), ())}
+        kept = {logger: value for logger, value in lists.items() if value != _NO_LISTS}
         return _State(list(result), list(result.values()), kept, disable)
+
+
+def _lists(logger: logging.Logger) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    return tuple(h for h in logger.handlers if not _of_pytest(h)), tuple(logger.filters)
+
+
+def _of_pytest(handler: object) -> bool:
+    """pytest puts handlers of its own on loggers while a phase lasts."""
+    return type(handler).__module__ == "_pytest.logging"
 
 
 def _subject(logger: logging.Logger, attribute: str) -> str:
@@ -116,7 +128,8 @@ def _list_change(
     ]
 
     def undo() -> None:
-        getattr(logger, name)[:] = was
+        current = getattr(logger, name)
+        current[:] = [*was, *(each for each in current if _of_pytest(each))]
 
     return Change(_subject(logger, name), "; ".join(parts) or "put in another order", undo)
 

@@ -19,7 +19,6 @@ from windtunnel.run.session import RunState
 
 if TYPE_CHECKING:
     from windtunnel.run.isolation.namespace import Places
-    from windtunnel.run.isolation.write_through import WriteThrough
 
 
 class Applied:
@@ -29,7 +28,7 @@ class Applied:
         self._config = config
         self._state = state
         self._in_user_namespace = False
-        self._write_through: WriteThrough | None = None
+        self._after_tests: list[Callable[[], None]] = []
         self._at_finish: list[Callable[[], None]] = []
 
     def apply(self, name: str) -> str:
@@ -47,8 +46,8 @@ class Applied:
 
     def after_last_test(self) -> None:
         """The last test is over, and no plugin has written its report yet."""
-        if self._write_through is not None:
-            self._write_through.after_tests()
+        while self._after_tests:
+            self._after_tests.pop()()
 
     def finish(self) -> None:
         """All is over that belongs to the tests."""
@@ -75,7 +74,8 @@ class Applied:
         places = places_of(self._config, self._state)
         layers, in_user = namespace.enter(places)
         self._in_user_namespace |= in_user
-        write_through = self._write_through = WriteThrough(layers, places.patterns)
+        write_through = WriteThrough(layers, places.patterns)
+        self._after_tests.append(write_through.after_tests)
         # Plugins write their files after the last test, and coverage at the very last.
         self._config.add_cleanup(write_through.at_exit)
         atexit.register(write_through.at_exit)
@@ -96,9 +96,13 @@ class Applied:
     def _fork(self) -> str:
         if not hasattr(os, "fork"):
             raise IsolationError("fork cannot be had", found="this system has no fork")
-        from windtunnel.run.isolation.fork import start
+        from windtunnel.run.isolation.fork import in_the_way, start
 
-        return start(self._config, self._state)
+        reason = in_the_way(self._config)
+        if reason:
+            return f"isolation 'fork' steps back: {reason}"
+        self._after_tests.append(start(self._config).after_last_test)
+        return ""
 
 
 def places_of(config: pytest.Config, state: RunState) -> Places:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from windtunnel.core import Outcome
 from windtunnel.run.children import describe_status
 
 if TYPE_CHECKING:
@@ -54,36 +55,39 @@ class CrashNotes:
         return os.pread(self._fd, 1 << 20, 0).decode(errors="replace").strip()
 
     def reports(self, item: pytest.Item, ended: Ended, took_s: float) -> list[pytest.TestReport]:
-        """The reports of an attempt whose child sent none: one a phase, up to its end."""
+        """The reports of an attempt whose child sent none: what pytest would have reported, with
+        the phase it ended in failed."""
         died_in = self.phase
-        reports = []
-        for phase in _PHASES:
-            failed = phase == died_in
-            report = pytest.TestReport(
-                nodeid=item.nodeid,
-                location=item.location,
-                keywords=dict.fromkeys(item.keywords, 1),
-                outcome="failed" if failed else "passed",
-                longrepr=self._text(ended) if failed else None,
-                when=phase,
-                sections=[
-                    (f"Captured {key} {when}", content)
-                    for when, key, content in item._report_sections
-                    if failed
-                ],
-                duration=took_s if failed else 0.0,
-                user_properties=item.user_properties,
-            )
-            if failed:
-                timeout = ended.stopped is not None
-                vars(report)["wt_outcome"] = "timeout" if timeout else "crashed"
-            reports.append(report)
-        return reports
+        phases = [p for p in _PHASES if p != "call" or died_in != "setup"]
+        return [self._report(item, p, ended if p == died_in else None, took_s) for p in phases]
+
+    def _report(
+        self, item: pytest.Item, phase: Phase, ended: Ended | None, took_s: float
+    ) -> pytest.TestReport:
+        sections = []
+        if ended is not None:
+            for when, key, content in item._report_sections:
+                sections.append((f"Captured {key} {when}", content))
+            stacks = self.stacks()
+            if stacks:
+                sections.append(("Stacks of the process when it died", stacks))
+        report = pytest.TestReport(
+            nodeid=item.nodeid,
+            location=item.location,
+            keywords=dict.fromkeys(item.keywords, 1),
+            outcome="passed" if ended is None else "failed",
+            longrepr=None if ended is None else self._text(ended),
+            when=phase,
+            sections=sections,
+            duration=0.0 if ended is None else took_s,
+            user_properties=item.user_properties,
+        )
+        if ended is not None:
+            outcome = Outcome.CRASHED if ended.stopped is None else Outcome.TIMEOUT
+            vars(report)["wt_outcome"] = outcome.value
+        return report
 
     def _text(self, ended: Ended) -> str:
         if ended.stopped is not None:
-            text = f"{ended.stopped}\nin {self.phase}; the test's process was stopped"
-        else:
-            text = f"the test's process {describe_status(ended.status)} in {self.phase}"
-        stacks = self.stacks()
-        return f"{text}\n\n{stacks}" if stacks else text
+            return f"the test's process was stopped in {self.phase}: {ended.stopped}"
+        return f"the test's process {describe_status(ended.status)} in {self.phase}"

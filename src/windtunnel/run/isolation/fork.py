@@ -25,25 +25,19 @@ from windtunnel.run.isolation.child import Ended, Sent, run_child
 from windtunnel.run.isolation.crash import CrashNotes
 from windtunnel.run.isolation.fork_coverage import CoverageOfChildren
 from windtunnel.run.isolation.wider import WiderFixtures, captured
-from windtunnel.run.session import RunState
 
 
-def start(config: pytest.Config, state: RunState) -> str:
-    """Have each test of this process run in a forked child from now on.
-
-    Returns why it does not, where that would take away what the user asked for.
-    """
-    reason = _in_the_way(config)
-    if reason:
-        return f"isolation 'fork' steps back: {reason}"
+def start(config: pytest.Config) -> ForkedAttempts:
+    """Have each test of this process run in a forked child from now on."""
     attempts = ForkedAttempts(config)
     attempt: Attempt = attempts
     config.stash[ATTEMPT] = attempt
     config.pluginmanager.register(attempts, "windtunnel-fork")
-    return ""
+    return attempts
 
 
-def _in_the_way(config: pytest.Config) -> str:
+def in_the_way(config: pytest.Config) -> str:
+    """What the user has asked for and would not get from a child; empty if nothing."""
     option = config.option
     for name, flag in (
         ("usepdb", "--pdb"),
@@ -99,8 +93,8 @@ class ForkedAttempts:
     def pytest_runtest_teardown(self) -> None:
         self._notes.phase = "teardown"
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_windtunnel_process_finished(self) -> None:
+    def after_last_test(self) -> None:
+        """Hand over what children have left here for others."""
         self._coverage.hand_over()
 
     # -- an attempt -----------------------------------------------------------------------------
