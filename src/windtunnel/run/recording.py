@@ -22,7 +22,7 @@ from windtunnel.core import (
     emit,
     set_sink,
 )
-from windtunnel.record import Spool, ensure_ingester
+from windtunnel.record import Redaction, Spool, ensure_ingester, open_record
 from windtunnel.run.fingerprint import Fingerprint
 from windtunnel.run.session import RunState
 
@@ -34,7 +34,8 @@ def attach(config: pytest.Config, state: RunState) -> None:
     """Begin to record."""
     if state.role != "worker":
         state.run_id = _new_run_id()
-    spool = Spool.open(state.state_dir, state.run_id)
+    redact = Redaction(state.settings.redact)
+    spool = Spool.open(state.state_dir, state.run_id, record=state.record_path.name, redact=redact)
     before = set_sink(spool.sink)
     if state.role != "worker":
         config.pluginmanager.register(RunRecorder(config, state), "windtunnel-run-recorder")
@@ -76,11 +77,15 @@ class RunRecorder:
         self._emit()
         emit(
             RunFinished(
-                exit_code=int(exitstatus),
+                exit_code=int(session.exitstatus),
                 duration_s=REAL_CLOCK.monotonic() - self._begun_s,
                 collected=session.testscollected,
             )
         )
+        settings = self._state.settings
+        if settings.keep_runs or settings.keep_days:
+            with open_record(self._state.record_path) as record:
+                record.trim(keep_runs=settings.keep_runs, keep_days=settings.keep_days)
 
     def _emit(self) -> None:
         if self._emitted:
