@@ -71,7 +71,15 @@ def _default(config: pytest.Config, settings: Settings) -> Policy:
         reruns = option.reruns if option.reruns is not None else config.getini("reruns")
         delay = option.reruns_delay
         delay = config.getini("reruns_delay") if delay is None else delay
-        default = dataclasses.replace(default, reruns=int(reruns or 0), delay_s=float(delay or 0.0))
+        only = option.only_rerun or config.getini("only_rerun")
+        never = option.rerun_except or config.getini("rerun_except")
+        default = dataclasses.replace(
+            default,
+            reruns=int(reruns or 0),
+            delay_s=float(delay or 0.0),
+            only_on=rerun_policy.regexes(only, "--only-rerun") or default.only_on,
+            never_on=rerun_policy.regexes(never, "--rerun-except"),
+        )
     return default
 
 

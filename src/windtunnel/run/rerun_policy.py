@@ -13,7 +13,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 import pytest
@@ -80,8 +80,16 @@ def of_settings(settings: Settings) -> Policy:
     return Policy(
         reruns=settings.reruns,
         delay_s=settings.reruns_delay,
-        only_on=tuple(_regex(text, "the setting only_rerun") for text in settings.only_rerun),
+        only_on=regexes(settings.only_rerun, "the setting only_rerun"),
     )
+
+
+def regexes(texts: Iterable[str], where: str) -> tuple[Filter, ...]:
+    """Compile them; an error says ``where`` they stand.
+
+    :raises UsageError: when one is no regular expression.
+    """
+    return tuple(_regex(text, where) for text in texts)
 
 
 def of_item(item: pytest.Item, default: Policy) -> Policy:

@@ -42,11 +42,12 @@ class Sentinel:
 
     def arm(self, within_s: float, limit_s: float, nodeid: str) -> None:
         """Have this process ended unless it arms again or disarms within that many seconds."""
-        if self._memory is None:
-            self._memory = self._start()
+        memory = self._memory
+        if memory is None:
+            memory = self._memory = self._start()
         name = nodeid.encode(errors="replace")[:512]
         until = REAL_CLOCK.monotonic() + within_s
-        self._memory[:] = _LAYOUT.pack(until, os.getpid(), limit_s, name)
+        memory[:] = _LAYOUT.pack(until, os.getpid(), limit_s, name)
 
     def disarm(self) -> None:
         """Nothing is to be ended."""

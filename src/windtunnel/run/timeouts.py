@@ -200,10 +200,11 @@ class Timer:
             return
         self._item, self._fired = item, False
         if limit.method == "signal" and threading.current_thread() is threading.main_thread():
-            self._handler_before = signal.signal(signal.SIGALRM, self._alarm)
-            signal.setitimer(signal.ITIMER_REAL, limit.seconds, self._grace_s)
+            # The sentinel first: to start it, once, is not the test's time.
             if self._sentinel is not None:
                 self._sentinel.arm(limit.seconds + self._grace_s, limit.seconds, item.nodeid)
+            self._handler_before = signal.signal(signal.SIGALRM, self._alarm)
+            signal.setitimer(signal.ITIMER_REAL, limit.seconds, self._grace_s)
         else:
             self._thread = threading.Timer(limit.seconds, self._end_process)
             self._thread.daemon = True
