@@ -129,7 +129,7 @@ def _facts(view: RunView) -> list[tuple[str, str]]:
     tree = f' <span class="dim">tree {_e(run.tree[:12])}</span>' if run.tree else ""
     return [
         ("command", f"<code>{_e(run.argv)}</code>"),
-        ("commit", f"<code>{_e(run.commit[:12])}</code>{tree}" if run.commit else tree),
+        ("code", f"commit <code>{_e(run.commit[:12])}</code>{tree}" if run.commit else tree),
         ("environment", _e(run.environment_text)),
         ("isolation", _e(run.isolation.replace(",", ", ")) or "none"),
         ("workers", f"{run.workers}" if run.workers else "none: in the main process"),
@@ -203,7 +203,7 @@ def _failures(view: RunView) -> Iterator[str]:
 def _failure(test: TestView, *, with_output: bool, opened: bool) -> str:
     row = test.last
     message = f'<span class="message">{_e(row.message)}</span>' if row.message else ""
-    where = " in " + row.phase if row.phase and row.phase != "call" else ""
+    where = f" in {row.phase}" if row.phase in ("setup", "teardown", "collect") else ""
     facts = (
         f"{row.outcome.value}{_e(where)} after {seconds(test.total_s)} on {_e(row.worker)}"
         + (f", {many(test.attempts, 'attempt')}" if test.attempts > 1 else "")
