@@ -122,9 +122,7 @@ def test_a_template_can_be_an_sql_file_or_a_function(
     assert function(PostgresLease("h", 1, "u", "db")) == "db"
 
 
-def test_a_template_that_cannot_be_meant_is_one_clear_error(
-    require_tool, tmp_path: Path
-) -> None:
+def test_a_template_that_cannot_be_meant_is_one_clear_error(require_tool, tmp_path: Path) -> None:
     for setting in ("missing.sql", "no_such_module:f", "os:no_such_function", "os"):
         with pytest.raises(UsageError, match="postgres_template"):
             template_from(setting, tmp_path)

@@ -151,9 +151,7 @@ def test_a_half_written_line_of_an_inventory_is_passed_over(tmp_path: Path) -> N
 def test_what_was_given_back_is_not_touched(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
-    _dead_inventory(
-        tmp_path, {"take": 1, "kind": "directory", "path": str(kept)}, {"drop": 1}
-    )
+    _dead_inventory(tmp_path, {"take": 1, "kind": "directory", "path": str(kept)}, {"drop": 1})
     assert reap(tmp_path) == []
     assert kept.exists()
 
@@ -167,9 +165,7 @@ def test_an_entry_of_a_newer_version_is_reported_and_stays_listed(tmp_path: Path
 
 
 def test_only_functions_of_the_house_are_called_to_undo(tmp_path: Path) -> None:
-    _dead_inventory(
-        tmp_path, {"take": 1, "kind": "trap", "name": "x", "undo": "os:abort"}
-    )
+    _dead_inventory(tmp_path, {"take": 1, "kind": "trap", "name": "x", "undo": "os:abort"})
     [reaped] = reap(tmp_path)
     assert "does not know" in reaped.problem
 

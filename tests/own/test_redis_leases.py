@@ -82,9 +82,7 @@ def test_two_servers_share_nothing(server: RedisServer, client: redis.Redis) -> 
 
 
 @pytest.mark.parametrize("how", ["shutdown", "killed", "stuck"])
-def test_a_server_that_a_test_broke_is_replaced_on_the_same_port(
-    require_tool, how: str
-) -> None:
+def test_a_server_that_a_test_broke_is_replaced_on_the_same_port(require_tool, how: str) -> None:
     require_tool("redis-server")
     with Scope("broken", house=True) as scope:
         server = RedisServer(scope)
@@ -131,9 +129,7 @@ def url(server: RedisServer, client: redis.Redis) -> str:
     return f"redis://127.0.0.1:{server.lease.port}"
 
 
-def test_workers_of_one_server_get_different_empty_databases(
-    url: str, server: RedisServer
-) -> None:
+def test_workers_of_one_server_get_different_empty_databases(url: str, server: RedisServer) -> None:
     with redis.Redis.from_url(f"{url}/1") as person:
         person.set("mine", "for ever")
         with Scope("a", house=True) as a, Scope("b", house=True) as b:
@@ -189,9 +185,7 @@ def test_what_a_dead_worker_left_on_a_given_server_is_reaped(
     assert {name: one["keys"] for name, one in client.info("keyspace").items()} == {"db0": 1}
 
 
-def test_a_reaper_does_not_empty_a_database_that_has_a_new_holder(
-    url: str, tmp_path: Path
-) -> None:
+def test_a_reaper_does_not_empty_a_database_that_has_a_new_holder(url: str, tmp_path: Path) -> None:
     pid = os.fork()
     if pid == 0:
         with writing_to(Inventory(tmp_path / "own")):

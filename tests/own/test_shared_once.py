@@ -132,7 +132,8 @@ def test_when_all_users_were_killed_the_next_one_takes_down_and_makes_anew(
 
 def test_when_all_users_were_killed_the_reaper_takes_down(tmp_path: Path) -> None:
     users = [User(tmp_path), User(tmp_path)]
-    value = [user.value() for user in users][0]
+    value = users[0].value()
+    assert users[1].value() == value
     child = child_of(value)
     users[0].kill()
     assert reap(tmp_path) == []  # one of them lives

@@ -16,7 +16,7 @@ import pytest
 from windtunnel.core import Settings
 
 if TYPE_CHECKING:
-    from windtunnel.own.fixtures import Leasing
+    from windtunnel.own.lending import Leasing
 
 FIXTURES = ("leases", "port_lease", "redis_lease", "postgres_lease")
 
@@ -45,17 +45,29 @@ def attach(config: pytest.Config, state: Process) -> None:
 
 
 def reap_leftovers(state_dir: Path) -> None:
-    """Run the reaper where there is an inventory at all."""
-    if any((state_dir / "own").glob("*")) or any(_users_inventories()):
+    """Run the reaper where an owner has died; a look at the locks tells that cheaply."""
+    from windtunnel.own.home import folder
+
+    directories = (state_dir / "own", folder("own"))
+    if any((directory / "once").exists() for directory in directories) or any(
+        _is_free(path) for directory in directories for path in directory.glob("*.jsonl")
+    ):
         from windtunnel.own.reaper import reap
 
         reap(state_dir)
 
 
-def _users_inventories() -> list[Path]:
-    from windtunnel.own.home import folder
+def _is_free(inventory: Path) -> bool:
+    from windtunnel.own.locks import FileLock
 
-    return list(folder("own").glob("*.jsonl"))
+    try:
+        lock = FileLock(inventory)
+    except OSError:
+        return False  # its owner has just removed it
+    try:
+        return lock.take()
+    finally:
+        lock.close()
 
 
 class Watcher:
@@ -69,7 +81,7 @@ class Watcher:
     def leasing(self) -> Leasing:
         """The run's leasing in this process, attached when first asked for."""
         if self._leasing is None:
-            from windtunnel.own.fixtures import Leasing
+            from windtunnel.own.lending import Leasing
 
             self._leasing = Leasing(self._config, self._state)
             self._config.pluginmanager.register(self._leasing, "windtunnel-leases")

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from windtunnel.core import ResourceError, UsageError
 from windtunnel.own.inventory import Inventory, writing_to
@@ -163,7 +163,7 @@ def reap_shared(directory: Path) -> list[Reaped]:
         try:
             if users.take():
                 if files.value.exists():
-                    found.append(Reaped("once", files.value.stem))
+                    found.append(Reaped("once", unquote(files.value.stem)))
                 found += files.end_what_is_listed()
                 files.remove()
         finally:

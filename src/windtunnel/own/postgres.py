@@ -159,16 +159,20 @@ class PostgresServer:
         connection.query(f"CREATE DATABASE {_TEMPLATE}")
         if self._fill is not None:
             self._fill(dataclasses.replace(self._admin, database=_TEMPLATE))
-            left = connection.query(
-                f"SELECT pid, query FROM pg_stat_activity WHERE datname = '{_TEMPLATE}'"
-            )
-            if left:
+            # A server process ends a moment after its client has closed the connection.
+            if not wait_until(lambda: not self._users_of_template(connection), within=5.0):
                 raise UsageError(
                     "the PostgreSQL template has connections left open",
-                    found=f"last query: {left[0][1]}",
+                    found=f"last query: {self._users_of_template(connection)}",
                     fix="close them before the function that fills it returns",
                 )
         connection.query(f"ALTER DATABASE {_TEMPLATE} WITH ALLOW_CONNECTIONS false")
+
+    def _users_of_template(self, connection: PostgresConnection) -> str:
+        rows = connection.query(
+            f"SELECT pid, query FROM pg_stat_activity WHERE datname = '{_TEMPLATE}'"
+        )
+        return "; ".join(f"pid {pid}: {query}" for pid, query in rows)
 
     def _start(self) -> None:
         log = self._folder / "log"
