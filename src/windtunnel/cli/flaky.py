@@ -119,7 +119,8 @@ def _release(argv: list[str]) -> int:
 
     entries = Entries(read_quarantine(project.quarantine_file))
     with project.open() as record:
-        history = record.history()
+        # Further back than a judgement looks: a rare failure must not be forgotten by waiting.
+        history = record.history(last=1000)
     found = [
         it
         for it in release(history, entries, project.settings)

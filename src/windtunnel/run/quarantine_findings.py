@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from windtunnel.core import UsageError
+from windtunnel.core import REAL_CLOCK, UsageError
 from windtunnel.run.quarantine_file import Entries, Entry, best, parse_until
 from windtunnel.run.session import RunState
 
 MARKER = "quarantine"
 _MARKER_FIELDS = {"reason", "until"}
+_OLD_S = 2 * 86_400.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -141,8 +142,14 @@ def fetch(state: RunState) -> Findings | None:
 
 
 def clear(state: RunState) -> None:
-    """Remove what workers left."""
+    """Remove what this run's workers left, and what runs left that were killed days ago."""
     _path(state).unlink(missing_ok=True)
+    for path in state.state_dir.glob("quarantine-*"):
+        try:
+            if path.stat().st_mtime < REAL_CLOCK.time() - _OLD_S:
+                path.unlink()
+        except FileNotFoundError:
+            pass  # another run cleared it
 
 
 def _path(state: RunState) -> Path:
