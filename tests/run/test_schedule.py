@@ -75,15 +75,24 @@ def busy(unit_of: dict[int, tuple[int, ...]], owner: dict[int, str]) -> set[str]
     }
 
 
-def test_longest_goes_first_and_what_is_short_keeps_its_order() -> None:
-    jobs = [Job(f"a.py::t{number}") for number in range(5)]
-    known = {"a.py::t0": 0.02, "a.py::t1": 5.0, "a.py::t2": 0.05, "a.py::t3": 9.0, "a.py::t4": 0.01}
-    assert plan(jobs, 2, known=known).units == ((3,), (1,), (0,), (2,), (4,))
+def test_longest_goes_first_and_what_is_short_keeps_its_order_in_blocks() -> None:
+    jobs = [Job(f"a.py::t{number}") for number in range(6)]
+    durations = [0.02, 5.0, 0.02, 9.0, 0.02, 0.02]
+    known = {job.nodeid: duration for job, duration in zip(jobs, durations, strict=True)}
+    assert plan(jobs, 2, known=known).units == ((3,), (1,), (0, 2), (4, 5))
 
 
-def test_without_history_tests_go_in_the_order_of_collection() -> None:
+def test_without_history_each_worker_gets_a_stretch_of_the_suite() -> None:
     jobs = [Job("a.py::one"), *(Job(f"b.py::t{i}", group="module:b.py") for i in range(3))]
-    assert plan(jobs, 1, known={}).units == ((0,), (1, 2, 3))
+    assert plan(jobs, 1, known={}).units == ((0, 1, 2, 3),)
+    assert plan(jobs, 2, known={}).units == ((0,), (1, 2, 3))
+
+
+def test_an_idle_worker_takes_the_later_half_and_leaves_fixtures_whole() -> None:
+    planned = Plan(((0, 1, 2, 3, 4, 5),), (1.0,) * 6, divisible=True, starts=frozenset({0, 4}))
+    dispenser = Dispenser(planned)
+    assert dispenser.take("gw0") == 0
+    assert dispenser.take("gw1") == 4
 
 
 def test_an_order_given_by_the_user_is_kept() -> None:

@@ -167,7 +167,10 @@ class Pool:
             hungry = [
                 each
                 for each in self._workers.values()
-                if each.ready and not each.stopping and each.outstanding < self._ahead
+                if each.ready
+                and not each.stopping
+                # Who waits within its test's teardown waits for one more, whatever the limit.
+                and each.outstanding < max(self._ahead, 1 + each.waiting)
             ]
             hungry.sort(key=lambda each: each.outstanding)
             given = [each for each in hungry if self._give_next(each)]
@@ -346,6 +349,7 @@ class Pool:
         for index in message.finished:
             one.sent.remove(index)
             self._finished += 1
+            self._dispenser.observe(index, REAL_CLOCK.monotonic() - one.began_s)
             item = self._session.items[index]
             self._config.hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
             one.running = None

@@ -18,7 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 _UNKNOWN_S = 0.05
 _WORTH_S = 0.1
-_WORTH_SHARE = 0.01
+_WORTH_SHARE = 0.02
+_WORTH_STEALING_S = 0.1
 _WORTH_DIVIDING_S = 0.5
 
 
@@ -41,14 +42,13 @@ class Plan:
     :param units: indices of tests, in the order to hand them out; a unit stays together.
     :param durations: expected seconds of each test, by index.
     :param divisible: whether the tail of a unit may move to an idle worker.
-    :param chunked: units are shares of the whole rather than tests that belong together, so
-        that dividing them costs nothing.
+    :param starts: the tests at which a unit can be divided without parting what shares a fixture.
     """
 
     units: tuple[tuple[int, ...], ...]
     durations: tuple[float, ...]
     divisible: bool
-    chunked: bool = False
+    starts: frozenset[int] = frozenset()
 
     def lower_bound_s(self, workers: int) -> float:
         """Seconds below which no schedule on that many workers can end."""
@@ -100,30 +100,66 @@ def plan(
     """
     durations = expected([job.nodeid for job in jobs], known)
     if dist == "worksteal":
-        return Plan(_chunks(len(jobs), workers), durations, divisible=True, chunked=True)
+        return Plan(
+            _chunks(len(jobs), workers),
+            durations,
+            divisible=True,
+            starts=frozenset(range(len(jobs))),
+        )
     units = _units([_key(job, dist) for job in jobs])
     if dist == "duration":
-        share = sum(durations) / workers if workers else 0.0
-        units = [part for unit in units for part in _split(unit, durations, share)]
-    if known and not keep_order and dist != "load":
-        units = _longest_first(units, durations, workers)
-    return Plan(tuple(units), durations, divisible=dist == "duration")
+        share_s = sum(durations) / workers
+        units = [part for unit in units for part in _split(unit, durations, share_s)]
+    starts = frozenset(unit[0] for unit in units)
+    if dist == "duration" and not keep_order:
+        long = _worth_going_first(units, durations, workers) if known else []
+        first = set(long)
+        rest = [unit for unit in units if unit not in first]
+        units = [*long, *_blocks(rest, durations, workers)]
+    elif known and dist in ("loadscope", "loadfile", "loadgroup") and not keep_order:
+        units = _longest_first(units, durations)
+    return Plan(tuple(units), durations, divisible=dist == "duration", starts=starts)
+
+
+def _worth_going_first(
+    units: list[tuple[int, ...]], durations: Sequence[float], workers: int
+) -> list[tuple[int, ...]]:
+    """The units long enough to make the run end late, longest first.
+
+    A unit that ends last delays the run by its own length at most. Where that is not worth
+    having, the order in which the tests were written is.
+    """
+    worth_s = max(_WORTH_SHARE * sum(durations) / workers, _WORTH_S)
+    long = [unit for unit in units if sum(durations[index] for index in unit) >= worth_s]
+    return _longest_first(long, durations)
+
+
+def _blocks(
+    units: list[tuple[int, ...]], durations: Sequence[float], workers: int
+) -> list[tuple[int, ...]]:
+    """One block of neighbours for each worker, of about equal length.
+
+    Suites rely on the order they were written in more than they know. A worker that runs a
+    stretch of it from one test to the next meets no order that the serial run did not have,
+    but where its stretch begins.
+    """
+    lengths = [sum(durations[index] for index in unit) for unit in units]
+    block_s = sum(lengths) / workers
+    blocks: list[tuple[int, ...]] = []
+    filled_s = 0.0
+    for unit, length_s in zip(units, lengths, strict=True):
+        if blocks and filled_s + length_s / 2 < block_s * len(blocks):
+            blocks[-1] += unit
+        else:
+            blocks.append(unit)
+        filled_s += length_s
+    return blocks
 
 
 def _longest_first(
-    units: list[tuple[int, ...]], durations: Sequence[float], workers: int
+    units: list[tuple[int, ...]], durations: Sequence[float]
 ) -> list[tuple[int, ...]]:
-    """Put forward the units that could make the run end late; leave the others in their order.
-
-    A unit that ends last delays the run by its own length at most. Where that is not worth
-    having, the order in which the tests were written is: suites rely on it more than they know
-    (a victim of pollution, as a rule, comes before what pollutes it).
-    """
-    worth_s = max(_WORTH_SHARE * sum(durations) / workers, _WORTH_S)
-    lengths = {unit: sum(durations[index] for index in unit) for unit in units}
-    long = [unit for unit in units if lengths[unit] >= worth_s]
-    long.sort(key=lambda unit: -lengths[unit])
-    return [*long, *(unit for unit in units if lengths[unit] < worth_s)]
+    return sorted(units, key=lambda unit: -sum(durations[index] for index in unit))
 
 
 def _key(job: Job, dist: str) -> str:
@@ -131,9 +167,11 @@ def _key(job: Job, dist: str) -> str:
         return ""
     if dist == "loadfile":
         return _file(job.nodeid)
-    if dist == "loadscope":
-        return job.nodeid.split("[", 1)[0].rpartition("::")[0] or _file(job.nodeid)
-    return job.group
+    return _scope(job) if dist == "loadscope" else job.group
+
+
+def _scope(job: Job) -> str:
+    return job.nodeid.split("[", 1)[0].rpartition("::")[0]
 
 
 def _file(nodeid: str) -> str:
@@ -182,6 +220,13 @@ class Dispenser:
         self._leads = {unit[0] for unit in plan.units}
         self._pending = deque(deque(unit) for unit in plan.units)
         self._current: dict[str, deque[int]] = {}
+        self._expected_s = 0.0
+        self._observed_s = 0.0
+
+    def observe(self, index: int, seconds: float) -> None:
+        """That test took so long; what is left is judged by how far off expectations were."""
+        self._expected_s += self._plan.durations[index]
+        self._observed_s += seconds
 
     def take(self, worker: str) -> int | None:
         """The next test for that worker; None when all are handed out."""
@@ -217,16 +262,21 @@ class Dispenser:
             self._pending.appendleft(rest)
 
     def _length_s(self, unit: Iterable[int]) -> float:
-        return sum(self._plan.durations[index] for index in unit)
+        pace = self._observed_s / self._expected_s if self._expected_s else 1.0
+        return pace * sum(self._plan.durations[index] for index in unit)
 
     def _divide(self) -> deque[int] | None:
         """The later half of what the most loaded worker still has reserved."""
-        if not self._plan.divisible:
-            return None
         reserved = [unit for unit in self._current.values() if len(unit) >= 2]
-        if not reserved:
+        if not self._plan.divisible or not reserved:
             return None
         unit = max(reserved, key=self._length_s)
-        if self._length_s(unit) < _WORTH_DIVIDING_S and not self._plan.chunked:
+        length_s = self._length_s(unit)
+        cuts = [at for at in range(1, len(unit)) if unit[at] in self._plan.starts]
+        if cuts and length_s >= _WORTH_STEALING_S:
+            cut = min(cuts, key=lambda at: abs(at - len(unit) // 2))
+        elif length_s >= _WORTH_DIVIDING_S:
+            cut = len(unit) // 2
+        else:
             return None
-        return deque(reversed([unit.pop() for _ in range(len(unit) // 2)]))
+        return deque(reversed([unit.pop() for _ in range(len(unit) - cut)]))
