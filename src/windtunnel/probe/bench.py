@@ -15,6 +15,7 @@ from windtunnel.probe.lab import Fresh, Lab, rivals
 from windtunnel.probe.statistics import Rate
 
 _BREAKERS_MOST = 20
+_SHARE_LEAST_S = 30.0
 
 
 class OutOfBudget(WindtunnelError):
@@ -28,6 +29,11 @@ class Budget:
         self.began = REAL_CLOCK.monotonic()
         self.seconds = seconds
         self.tell = tell
+
+    def share(self, parts: int) -> Budget:
+        """A budget of its own for one of ``parts`` tests that share what is left."""
+        fair_s = self.left_s / max(1, parts)
+        return Budget(min(self.left_s, max(fair_s, _SHARE_LEAST_S)), self.tell)
 
     @property
     def left_s(self) -> float:

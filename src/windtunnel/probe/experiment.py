@@ -23,6 +23,9 @@ class Conditions:
     :param nice: how much the tests' priority is lowered.
     :param files: highest number of open file descriptors.
     :param switch_s: seconds after which the interpreter lets another thread run.
+    :param paused: stop the process most of the time, as a machine does that has no time for it.
+    :param noise: sleep for a moment between lines of the project's code, at random.
+    :param zone: the time zone, as TZ takes it, set before the tests begin.
     :param listing: ``"sorted"``, ``"reversed"`` or ``"shuffled"``: order of directory listings.
     :param apart: run each test but the last in a forked process of its own, with the same files.
     :param date: the wall clock's time at which the process begins its tests, in seconds since
@@ -38,6 +41,9 @@ class Conditions:
     nice: int = 0
     files: int | None = None
     switch_s: float | None = None
+    paused: bool = False
+    noise: bool = False
+    zone: str = ""
     listing: str = ""
     apart: bool = False
     date: float | None = None

@@ -176,8 +176,9 @@ class Hunt:
                 "each experiment is a process of its own, and takes longer"
             )
         findings: list[Finding] = []
-        for nodeid in self._targets(lab, whole, fresh):
-            finding = self._one(nodeid, lab, whole, fresh)
+        found = self._targets(lab, whole, fresh)
+        for number, nodeid in enumerate(found):
+            finding = self._one(nodeid, lab, whole, fresh, self.budget.share(len(found) - number))
             findings.append(finding)
             if shown is not None:
                 self.budget.tell("")
@@ -206,7 +207,9 @@ class Hunt:
             return found
         return targets.discovered(whole, fresh, lab.items, self.budget)
 
-    def _one(self, nodeid: str, lab: Lab, whole: Lab | None, fresh: Fresh) -> Finding:
+    def _one(
+        self, nodeid: str, lab: Lab, whole: Lab | None, fresh: Fresh, budget: Budget
+    ) -> Finding:
         began = REAL_CLOCK.monotonic()
         finding = Finding(nodeid=nodeid)
         try:
@@ -222,7 +225,7 @@ class Hunt:
             lab=whole,
             small=small if small.forkable else None,
             fresh=fresh,
-            budget=self.budget,
+            budget=budget,
         )
         try:
             self._explain(bench, finding, lab)
@@ -246,7 +249,8 @@ class Hunt:
         return finding
 
     def _explain(self, bench: Bench, finding: Finding, lab: Lab) -> None:
-        self.budget.tell(f"{bench.target}: alone")
+        bench.budget.check()
+        bench.budget.tell(f"{bench.target}: alone")
         forked = bench.alone(self.plan.repeats)
         fresh = bench.alone(_FRESH_RUNS, fresh=True)
         if not forked.runs and not fresh.runs:

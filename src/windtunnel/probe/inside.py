@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 from typing import Any
 
 import pytest
+
+from windtunnel.probe import chamber
 
 _LOOPBACK = frozenset({"", "localhost", "0.0.0.0", "::", "::1", "ip6-localhost", "<broadcast>"})
 
 # Taken now, before anything moves or freezes them.
 _getpid = os.getpid
 _urandom = os.urandom
+_sleep = time.sleep
 
 
 def apply(wishes: Mapping[str, Any], config: pytest.Config) -> None:
@@ -27,6 +33,9 @@ def apply(wishes: Mapping[str, Any], config: pytest.Config) -> None:
     switch_s = wishes.get("switch_s")
     if switch_s is not None:
         sys.setswitchinterval(switch_s)
+    if zone := wishes.get("zone"):
+        os.environ["TZ"] = str(zone)
+        time.tzset()
     if listing := wishes.get("listing"):
         _order_listings(str(listing))
     _seed(wishes.get("seed"), config)
@@ -35,14 +44,61 @@ def apply(wishes: Mapping[str, Any], config: pytest.Config) -> None:
 
 
 def before_test(wishes: Mapping[str, Any], config: pytest.Config) -> None:
-    """Apply what each test is to begin with: the same state of randomness."""
+    """Apply what each test is to begin with: the same state of randomness, the disturbances."""
     if wishes.get("seed") is not None:
         _seed(wishes["seed"], config)
+    if wishes.get("noise"):
+        _make_noise(str(config.rootpath))
+    if wishes.get("paused") and not _pausing:
+        _pausing.append(_pause_repeatedly())
 
 
 def fresh_randomness(config: pytest.Config) -> None:
     """Give a forked process randomness of its own, as a process of its own would have."""
     _seed_generators(int.from_bytes(_urandom(4), "little"), config)
+
+
+_pausing: list[int] = []
+_PAUSED_S, _RUNNING_S = 0.045, 0.002
+
+
+def _pause_repeatedly() -> int:
+    """Start a process that stops this one over and over, and ends with it."""
+    victim = _getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        chamber.die_with_parent()
+        os.setsid()
+        while True:
+            os.kill(victim, signal.SIGSTOP)
+            _sleep(_PAUSED_S)
+            os.kill(victim, signal.SIGCONT)
+            _sleep(_RUNNING_S)
+    finally:
+        os._exit(0)
+
+
+def _make_noise(root: str) -> None:
+    """Let other threads and tasks in between the lines of the project's own code.
+
+    Source: O. Edelstein et al., "Multithreaded Java program test generation", IBM Systems
+    Journal 41(1), 2002: noise at random places makes rare interleavings frequent.
+    """
+    stream = random.Random()
+
+    def between_lines(frame: FrameType, event: str, argument: object) -> Any:
+        if event == "line" and stream.random() < 0.05:
+            _sleep(stream.random() * 0.001)
+        return between_lines
+
+    def enters(frame: FrameType, event: str, argument: object) -> Any:
+        name = frame.f_code.co_filename
+        return between_lines if name.startswith(root) and "site-packages" not in name else None
+
+    threading.settrace(enters)
+    sys.settrace(enters)
 
 
 def _seed(seed: int | None, config: pytest.Config) -> None:

@@ -30,7 +30,7 @@ from windtunnel.probe.statistics import Rate
 _BEYOND_DOUBT = 1e-4
 _SIGNIFICANT = 0.005
 _RIVALS = 6
-_RUNS_WITHIN_S = 20.0  # confirming one intervention takes about so long at most
+_RUNS_WITHIN_S = 12.0  # confirming one intervention takes about so long at most
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +41,14 @@ class Setting:
     :param by_hand: variables that do the same outside a lab, where they are others than
         ``conditions.environment``.
     :param fresh: whether each run needs a fresh process.
+    :param at_start: whether the conditions shall hold from the import of the tests on.
     """
 
     name: str
     conditions: Conditions = AS_IT_IS
     by_hand: tuple[tuple[str, str], ...] = ()
     fresh: bool = False
+    at_start: bool = False
 
     def command(self, pytest_command: Sequence[str]) -> str:
         """That command under this setting, as a shell takes it."""
@@ -121,8 +123,23 @@ def investigate(bench: Bench, finding: Finding, baseline: Rate, repeats: int) ->
 def _try(
     bench: Bench, finding: Finding, intervention: Intervention, baseline: Rate, repeats: int
 ) -> Outcome | None:
+    labs = _Labs()
+    try:
+        return _compare(bench, finding, intervention, baseline, repeats, labs)
+    finally:
+        labs.close()
+
+
+def _compare(
+    bench: Bench,
+    finding: Finding,
+    intervention: Intervention,
+    baseline: Rate,
+    repeats: int,
+    labs: _Labs,
+) -> Outcome | None:
     settings = list(intervention.settings(bench))
-    screened = [(s, _measure(bench, s, intervention.screen)) for s in settings]
+    screened = [(s, _measure(bench, s, intervention.screen, labs)) for s in settings]
     screened = [(s, rate) for s, rate in screened if rate.runs]
     usual = Setting(name="as it is")
     if settings[0].conditions == AS_IT_IS and not settings[0].fresh:
@@ -139,9 +156,9 @@ def _try(
     before, after = (low, high) if high[0] is not usual else (high, low)
     contrast = Contrast(
         before=before[0].name,
-        before_rate=_measure(bench, before[0], runs),
+        before_rate=_measure(bench, before[0], runs, labs),
         after=after[0].name,
-        after_rate=_measure(bench, after[0], runs),
+        after_rate=_measure(bench, after[0], runs, labs),
     )
     finding.tried.append(contrast)
     return Outcome(contrast=contrast, failing=high[0])
@@ -171,19 +188,40 @@ def _share(rate: Rate) -> float:
     return rate.failures / rate.runs
 
 
-def _measure(bench: Bench, setting: Setting, runs: int) -> Rate:
+class _Labs:
+    """The labs that one intervention starts, each kept while the next settings can use it."""
+
+    def __init__(self) -> None:
+        self._open: dict[Conditions, Lab] = {}
+
+    def started_so(self, small: Lab, setting: Setting) -> Lab:
+        """A lab with the setting's environment; under all its conditions if it says so."""
+        start = setting.conditions
+        if not setting.at_start:
+            start = Conditions(environment=start.environment)
+        if start not in self._open:
+            if setting.at_start:
+                self.close()
+            try:
+                self._open[start] = Lab(small.site, small.arguments, start)
+            except UsageError as error:
+                raise Unavailable(f"pytest does not start so: {error.found[-200:]}") from None
+        return self._open[start]
+
+    def close(self) -> None:
+        """End them."""
+        for lab in self._open.values():
+            lab.close()
+        self._open.clear()
+
+
+def _measure(bench: Bench, setting: Setting, runs: int, labs: _Labs) -> Rate:
     bench.missing.clear()
     conditions = setting.conditions
     if conditions.environment and not setting.fresh and bench.small is not None:
         # What a process takes from its environment at its start needs a lab started so.
-        try:
-            lab = Lab(bench.small.site, bench.small.arguments, conditions)
-        except UsageError as error:
-            raise Unavailable(f"pytest does not start so: {error.found[-200:]}") from None
-        try:
-            rate = bench.rate(lambda: bench.fails_alone(lab, conditions), runs)
-        finally:
-            lab.close()
+        lab = labs.started_so(bench.small, setting)
+        rate = bench.rate(lambda: bench.fails_alone(lab, conditions), runs)
     else:
         rate = bench.alone(runs, conditions, fresh=setting.fresh)
     missing = set(bench.missing) - {"snapshot"}
@@ -195,7 +233,7 @@ def _measure(bench: Bench, setting: Setting, runs: int) -> Rate:
 def _affordable(bench: Bench, repeats: int, setting: Setting) -> int:
     """Runs for confirmation: more where the test is quick, to see small differences too."""
     cost_s = bench.longest_s + (0.6 if setting.fresh else 0.03)
-    if setting.conditions.rivals:
+    if setting.conditions.rivals or setting.conditions.paused:
         cost_s *= 20
     return max(min(repeats, 8), min(3 * repeats, int(_RUNS_WITHIN_S / 2 / cost_s)))
 
@@ -218,7 +256,7 @@ def _seeds_at_import(bench: Bench) -> list[Setting]:
             conditions=Conditions(seed=seed, environment=(("PYTHONHASHSEED", "0"),)),
             fresh=True,
         )
-        for seed in range(8)
+        for seed in range(5)
     ]
 
 
@@ -229,7 +267,7 @@ def _hash_seeds(bench: Bench) -> list[Setting]:
             conditions=Conditions(environment=(("PYTHONHASHSEED", str(seed)),)),
             fresh=True,
         )
-        for seed in range(10)
+        for seed in range(8)
     ]
 
 
@@ -252,7 +290,8 @@ def _zones(bench: Bench) -> list[Setting]:
         *(
             Setting(
                 name=f"in time zone {label}",
-                conditions=Conditions(environment=(("TZ", zone),)),
+                conditions=Conditions(zone=zone),
+                by_hand=(("TZ", zone),),
             )
             for zone, label in _ZONES
         ),
@@ -284,20 +323,26 @@ def _dates(bench: Bench) -> list[Setting]:
     library = _libfaketime()
     if library is None and importlib.util.find_spec("time_machine") is None:
         raise Unavailable("neither libfaketime nor time-machine is installed")
-    now = _moved(library, None, "with the clock under control, at the true time")
-    settings = [now]
+    settings = [_moved(library, None, "with the clock under control, at the true time")]
     for zone, dates in (("", _DATES), (_DST_ZONE, _DST)):
         for date, label in dates:
             settings.append(_moved(library, calendar.timegm((*date, 0, 0, 0)), label, zone))
     return settings
 
 
+def _import_dates(bench: Bench) -> list[Setting]:
+    return [
+        dataclasses.replace(setting, name=f"{setting.name}, also at import", at_start=True)
+        for setting in _dates(bench)[:5]
+    ]
+
+
 def _moved(library: str | None, epoch: float | None, label: str, zone: str = "") -> Setting:
-    environment = {"TZ": zone} if zone else {}
-    by_hand = dict(environment)
+    by_hand = {"TZ": zone} if zone else {}
+    environment: dict[str, str] = {}
     if library is not None:
         by_hand |= {"LD_PRELOAD": library, "FAKETIME_FMT": "%s", "FAKETIME": f"@{epoch}"}
-        environment |= {
+        environment = {
             "LD_PRELOAD": library,
             "FAKETIME": "+0",
             "FAKETIME_NO_CACHE": "1",
@@ -305,7 +350,9 @@ def _moved(library: str | None, epoch: float | None, label: str, zone: str = "")
         }
     return Setting(
         name=label,
-        conditions=Conditions(date=epoch, environment=tuple(sorted(environment.items()))),
+        conditions=Conditions(
+            date=epoch, zone=zone, environment=tuple(sorted(environment.items()))
+        ),
         by_hand=tuple(by_hand.items()) if library is not None and epoch is not None else (),
     )
 
@@ -349,6 +396,7 @@ def _switching(bench: Bench) -> list[Setting]:
             )
             for seconds, text in ((1e-6, "microsecond"), (5.0, "5 seconds"))
         ),
+        Setting(name="with short sleeps between its lines", conditions=Conditions(noise=True)),
     ]
 
 
@@ -359,12 +407,13 @@ def _load(bench: Bench) -> list[Setting]:
     return [
         Setting(name="as it is"),
         Setting(name="on one core", conditions=Conditions(core=core)),
-        *(
-            Setting(
-                name=f"on one core with {_RIVALS} busy processes, at priority {nice}",
-                conditions=Conditions(core=core, rivals=_RIVALS, nice=nice),
-            )
-            for nice in (5, 10)
+        Setting(
+            name=f"on one core with {_RIVALS} busy processes",
+            conditions=Conditions(core=core, rivals=_RIVALS, nice=5),
+        ),
+        Setting(
+            name="with the process stopped most of the time",
+            conditions=Conditions(paused=True),
         ),
     ]
 
@@ -393,11 +442,12 @@ INTERVENTIONS: tuple[Intervention, ...] = (
     Intervention("the seed of hashes", Cause.RANDOMNESS, _hash_seeds, screen=1),
     Intervention("the order of directory listings", Cause.RANDOMNESS, _listings),
     Intervention("the time zone", Cause.TIME, _zones),
-    Intervention("the date", Cause.TIME, _dates),
+    Intervention("the date", Cause.TIME, _dates, screen=2),
     Intervention("the instant the clock shows", Cause.TIME, _frozen),
     Intervention("the network", Cause.NETWORK, _network),
-    Intervention("how often threads are switched", Cause.CONCURRENCY, _switching, screen=5),
+    Intervention("when threads are switched", Cause.CONCURRENCY, _switching, screen=5),
     Intervention("the load of the CPU", Cause.CONCURRENCY, _load),
     Intervention("the limit of open files", Cause.RESOURCE, _descriptors),
+    Intervention("the date at import", Cause.TIME, _import_dates, screen=2),
     Intervention("the random seed at import", Cause.RANDOMNESS, _seeds_at_import, screen=1),
 )

@@ -203,7 +203,7 @@ class Lab:
 
 def _slowness(conditions: Conditions) -> float:
     """How much longer a test may take under these conditions."""
-    return 5.0 if conditions.rivals or conditions.nice else 1.0
+    return 5.0 if conditions.rivals or conditions.paused or conditions.noise else 1.0
 
 
 class Fresh:

@@ -170,7 +170,8 @@ def _own_capture(config: pytest.Config) -> None:
     capture: Any = getattr(config.pluginmanager.getplugin("capturemanager"), "_global_capturing", 0)
     for name in ("out", "err"):
         stream = getattr(capture, name, None)
-        file, target = getattr(stream, "tmpfile", None), getattr(stream, "targetfd", None)
+        file: Any = getattr(stream, "tmpfile", None)
+        target: int | None = getattr(stream, "targetfd", None)
         if (
             target is None
             or not type(stream).__name__.startswith("FD")

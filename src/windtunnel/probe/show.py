@@ -10,7 +10,7 @@ from windtunnel.probe.findings import JSON_VERSION, Finding
 from windtunnel.probe.statistics import Rate
 
 _LISTED_MOST = 25
-_TRIED_MOST = 14
+_TELLING = 0.05
 
 
 def as_json(findings: Sequence[Finding], notes: Sequence[str], duration_s: float) -> str:
@@ -61,8 +61,11 @@ def as_text(finding: Finding, spell: Callable[[str], str]) -> str:
         )
     say("state", finding.where)
     say("failure", finding.message)
-    for contrast in finding.tried[:_TRIED_MOST]:
-        say("also tried", str(contrast))
+    telling = [contrast for contrast in finding.tried if contrast.p_value <= _TELLING]
+    for contrast in telling:
+        say("also", str(contrast))
+    rest = [contrast for contrast in finding.tried if contrast.p_value > _TELLING]
+    say("no effect", "; ".join(f"{contrast.after} {contrast.after_rate}" for contrast in rest))
     for note in finding.notes:
         say("note", note)
     say("reproduce", finding.command)

@@ -29,7 +29,7 @@ class Watched:
     """What is known so far of the process under watch."""
 
     def __init__(self, nodeids: Sequence[str]) -> None:
-        self.nodeids = nodeids
+        self.nodeids: list[str] = list(nodeids)
         self.results: list[Result] = []
         self.missing: dict[str, str] = {}
         self.reached: list[str] = []
@@ -48,7 +48,7 @@ class Watched:
     def _take(self, said: dict[str, Any]) -> None:
         match said["said"]:
             case "order":
-                self.nodeids = said["nodeids"]
+                self.nodeids = [str(nodeid) for nodeid in said["nodeids"]]
             case "start":
                 self.running, self.running_pid = said["index"], said["pid"]
             case "finish":
