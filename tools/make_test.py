@@ -23,6 +23,8 @@ from steps import Step
 TYPED = ["src/windtunnel", "tools", "examples/fleet/src"]
 # The oldest pytest that the house promises to run on is tested on this interpreter.
 OLD_PYTEST = "3.12"
+# Proved once, since they do not depend on the interpreter.
+ONCE = ["tests/docs", "tests/coexistence", "tests/house"]
 COEXIST = ROOT / ".venv-coexist"
 
 
@@ -31,15 +33,16 @@ def main() -> int:
     parser.add_argument("--lint", action="store_true", help="the static checks alone")
     given = parser.parse_args()
     began = time.perf_counter()
-    jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    pool = steps.Steps(ROOT, max(2, jobs))
+    # Tests of processes wait more than they compute: one step more than there are cores.
+    jobs = 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+    pool = steps.Steps(ROOT, jobs)
     try:
         steps.say("setting up what is missing (downloads the first time)")
         main_version, suites = _set_up(pool, lint_only=given.lint)
     except environments.SetupError as error:
         return steps.fail(error)
     todo = _lint() if given.lint else [*_tests(main_version, suites), *_lint(), *_demonstration()]
-    steps.say(f"running {len(todo)} steps, {max(2, jobs)} at a time")
+    steps.say(f"running {len(todo)} steps, {jobs} at a time")
     results = pool.run(todo)
     broken = [result.step.name for result in results if result.code]
     if broken:
@@ -92,22 +95,20 @@ def _coexist_packages() -> list[str]:
 
 def _tests(main_version: str, others: dict[str, Path]) -> list[Step]:
     main = environments.main_interpreter()
-    suites = [_suite(f"tests on {main_version}, with docs", main, [])]
+    rooms = [f"--ignore={folder}" for folder in ONCE]
+    suites = [_pytest(f"tests on {main_version}", main, ["tests", *rooms])]
     for version, python in others.items():
-        # Pages and neighbours are proved once; they do not depend on the interpreter.
-        left_out = ["--ignore=tests/docs", "--ignore=tests/coexistence"]
-        suites.append(_suite(f"tests on {version}", python, left_out))
-    doctests = [str(main), "-m", "pytest", "--doctest-modules", "src/windtunnel", "-q"]
-    return [*suites, Step("doctests", [*doctests, *_quiet("doctests")])]
+        suites.append(_pytest(f"tests on {version}", python, ["tests", *rooms]))
+    once = _pytest("docs, neighbours, house", main, [f for f in ONCE if (ROOT / f).exists()])
+    doctests = _pytest("doctests", main, ["--doctest-modules", "src/windtunnel"])
+    return [suites[0], once, *suites[1:], doctests]
 
 
-def _suite(name: str, python: Path, options: list[str]) -> Step:
-    command = [str(python), "-m", "pytest", "tests", "-q", *options, *_quiet(name.split()[2][:4])]
-    return Step(name, command)
-
-
-def _quiet(name: str) -> list[str]:
-    return ["--color=no", "-o", f"cache_dir={environments.CACHE / f'pytest-{name}'}"]
+def _pytest(name: str, python: Path, arguments: list[str]) -> Step:
+    # Steps that run side by side must not share pytest's cache.
+    cache = environments.CACHE / f"pytest {name}"
+    options = ["-q", "--color=no", "--tb=short", "-o", f"cache_dir={cache}"]
+    return Step(name, [str(python), "-m", "pytest", *arguments, *options])
 
 
 def _lint() -> list[Step]:
