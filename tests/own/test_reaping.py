@@ -84,15 +84,30 @@ def test_what_a_killed_process_held_is_cleared_by_the_next_reap(
     assert list((tmp_path / "own").iterdir()) == []
 
 
-def test_a_live_owner_is_not_reaped(tmp_path: Path) -> None:
+def test_a_server_s_folder_is_cleared_also_where_the_inventory_was_deleted(
+    tmp_path: Path, require_tool
+) -> None:
+    require_tool("redis-server")
+    held = held_by_a_process_that_is_then_killed(tmp_path / "project", redis=True)
+    for inventory in (tmp_path / "project" / "own").iterdir():
+        inventory.unlink()
+    assert Path(held["redis_folder"]).exists()
+    assert held["redis_folder"] in [reaped.name for reaped in reap(tmp_path)]
+    assert not Path(held["redis_folder"]).exists()
+    held["detached"].signal(signal.SIGKILL)
+
+
+def test_a_live_owner_is_not_reaped(tmp_path: Path, require_tool) -> None:
+    require_tool("redis-server")
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path), "-"], stdout=subprocess.PIPE
+        [sys.executable, "-c", HOLDER, str(tmp_path), "redis"], stdout=subprocess.PIPE
     )
     assert holder.stdout is not None
     held = json.loads(holder.stdout.readline())
     try:
         assert reap(tmp_path) == []
         assert Path(held["folder"]).exists()
+        assert Path(held["redis_folder"]).exists()
         assert Path(f"/proc/{held['child']}").exists()
     finally:
         holder.kill()

@@ -49,25 +49,30 @@ def reap_leftovers(state_dir: Path) -> None:
     from windtunnel.own.home import folder
 
     directories = (state_dir / "own", folder("own"))
-    if any((directory / "once").exists() for directory in directories) or any(
-        _is_free(path) for directory in directories for path in directory.glob("*.jsonl")
-    ):
+    suspects = [path for directory in directories for path in directory.glob("*.jsonl")]
+    suspects += (folder("own").parent / "servers").glob("*")
+    if (state_dir / "own" / "once").exists() or any(map(_is_free, suspects)):
         from windtunnel.own.reaper import reap
 
         reap(state_dir)
 
 
-def _is_free(inventory: Path) -> bool:
-    from windtunnel.own.locks import FileLock
+def _is_free(path: Path) -> bool:
+    """Whether nobody holds an inventory or a server's folder."""
+    import fcntl
+    import os
 
     try:
-        lock = FileLock(inventory)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False  # its owner has just removed it
     try:
-        return lock.take()
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
     finally:
-        lock.close()
+        os.close(fd)
+    return True
 
 
 class Watcher:

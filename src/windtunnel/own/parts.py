@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from windtunnel.core import ResourceError
 from windtunnel.own import inventory
@@ -129,7 +129,7 @@ class Directory:
         self._error = ""
 
     @classmethod
-    def make(cls, prefix: str, parent: Path | None = None, *, mode: int = 0o700) -> Directory:
+    def make(cls, prefix: str, parent: Path | None = None, *, mode: int = 0o700) -> Self:
         """Make a folder with a name of its own."""
         base = parent or Path(tempfile.gettempdir())
         part = cls(base / f"{prefix}{secrets.token_hex(6)}")

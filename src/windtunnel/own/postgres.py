@@ -28,9 +28,10 @@ from windtunnel.core import ResourceError, UsageError
 from windtunnel.own.children import Child, as_user, find_binary
 from windtunnel.own.home import home
 from windtunnel.own.locks import locked
-from windtunnel.own.parts import Directory, remove_tree
+from windtunnel.own.parts import remove_tree
 from windtunnel.own.pgwire import PostgresConnection, PostgresQueryError
 from windtunnel.own.scope import Scope
+from windtunnel.own.server_folder import ServerFolder
 from windtunnel.own.waiting import wait_until
 
 _USER = "postgres"
@@ -98,7 +99,7 @@ class PostgresServer:
         self._fill = template
         self._run_as = _user_to_run_as()
         self._port = scope.port()
-        self._folder = scope.add(_ServerDirectory.make("pg-", home(), mode=0o711)).path
+        self._folder = scope.add(ServerFolder.made("pg-")).path
         _own_to(self._folder, self._run_as)
         self._data = self._folder / "data"
         _copy(_initialised(self._binaries, self._run_as), self._data)
@@ -219,12 +220,6 @@ class PostgresServer:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-class _ServerDirectory(Directory):
-    """A server's folder; the server's last children may write to it a moment longer."""
-
-    kind = "postgres"
 
 
 def template_from(setting: str, root: Path) -> PostgresTemplate | None:

@@ -24,6 +24,7 @@ from windtunnel.own.identity import ProcessIdentity
 from windtunnel.own.ledger import note
 from windtunnel.own.locks import FileLock
 from windtunnel.own.parts import mount_points, remove_tree, unmount
+from windtunnel.own.server_folder import remove_unheld
 from windtunnel.own.waiting import wait_until
 
 _GRACE_S = 3.0
@@ -61,6 +62,7 @@ def reap(state_dir: Path | None = None) -> list[Reaped]:
             from windtunnel.own.once import reap_shared
 
             found += reap_shared(directory / "once")
+    found += [Reaped("directory", str(path)) for path in remove_unheld()]
     for reaped in found:
         note("reaped", reaped.kind, reaped.name)
     return found

@@ -20,9 +20,9 @@ from windtunnel.own.children import Child, find_binary
 from windtunnel.own.home import folder
 from windtunnel.own.ledger import note
 from windtunnel.own.locks import FileLock
-from windtunnel.own.parts import Directory
 from windtunnel.own.resp import RedisConnection, RedisReplyError
 from windtunnel.own.scope import Scope
+from windtunnel.own.server_folder import ServerFolder
 from windtunnel.own.waiting import wait_until
 
 _START_WITHIN_S = 20.0
@@ -71,7 +71,7 @@ class RedisServer:
         self._program = find_binary("redis-server", package="redis-server")
         self._scope = scope
         # A unix socket's path may have 107 bytes: the folder is not under a long TMPDIR.
-        self._folder = scope.add(Directory.make("r-", folder("tmp"))).path
+        self._folder = scope.add(ServerFolder.made("r-")).path
         self._port = scope.port()
         host, port = self._port.address
         self.lease = RedisLease(
