@@ -8,6 +8,7 @@ of a beta distribution (the regularized incomplete beta function, by its continu
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -55,6 +56,7 @@ class Beta:
         return incomplete_beta(self.a, self.b, rate)
 
 
+@functools.lru_cache(maxsize=65_536)  # a history asks for few counts, and for each many times
 def log_beta(a: float, b: float) -> float:
     """Logarithm of the beta function."""
     return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
