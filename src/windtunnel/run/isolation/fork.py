@@ -9,6 +9,7 @@ the rest of the run sees.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Generator
@@ -29,6 +30,9 @@ from windtunnel.run.isolation.wider import WiderFixtures, captured
 
 def start(config: pytest.Config) -> ForkedAttempts:
     """Have each test of this process run in a forked child from now on."""
+    # What exists now is shared with all children until it dies: no collection should touch it.
+    gc.collect()
+    gc.freeze()
     attempts = ForkedAttempts(config)
     attempt: Attempt = attempts
     config.stash[ATTEMPT] = attempt
@@ -95,6 +99,7 @@ class ForkedAttempts:
 
     def after_last_test(self) -> None:
         """Hand over what children have left here for others."""
+        gc.unfreeze()
         self._coverage.hand_over()
 
     # -- an attempt -----------------------------------------------------------------------------
