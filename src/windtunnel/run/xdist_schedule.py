@@ -1,13 +1,11 @@
 """pytest-xdist's scheduler as we would have it: longest first, one test ahead.
 
-A worker of pytest-xdist begins a test only once it knows the next one, so each always has two.
-Who runs the longest tests at the start would be given the next longest as well, long before
-anybody knows who will be free first; they get the shortest ones instead, which cost nothing.
+The plan is that of our own pool (:mod:`windtunnel.run.schedule`). A worker of pytest-xdist begins
+a test only once it knows the next one and does not give that back, so each always has two.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,8 +58,15 @@ class DurationScheduling(LoadScheduling):  # type: ignore[misc]  # untyped
             for node in self.nodes:
                 self._fill(node, ahead)
 
+    def mark_test_complete(
+        self, node: WorkerController, item_index: int, duration: float = 0
+    ) -> None:
+        """Called when that worker has finished that test."""
+        self._dispenser.observe(item_index, duration)
+        super().mark_test_complete(node, item_index, duration)
+
     def check_schedule(self, node: WorkerController, duration: float = 0) -> None:
-        """Called when that worker has finished a test."""
+        """Keep that worker one test ahead."""
         self._fill(node, _AHEAD)
 
     def mark_test_pending(self, item: str) -> None:
@@ -90,17 +95,12 @@ class DurationScheduling(LoadScheduling):  # type: ignore[misc]  # untyped
     def _plan(self, nodeids: Sequence[str], workers: int) -> Plan:
         known = _read(self._collected, len(nodeids))
         groups = known["groups"] if known else [id.partition("::")[0] for id in nodeids]
-        planned = plan(
+        return plan(
             [Job(nodeid, group) for nodeid, group in zip(nodeids, groups, strict=True)],
             workers,
             known=known_durations(self._state),
             keep_order=bool(known and known["keep_order"]),
         )
-        if (known and known["keep_order"]) or len(planned.units) < 3 * workers:
-            return planned
-        units = planned.units
-        ahead = (*units[:workers], *units[-workers:], *units[workers:-workers])
-        return dataclasses.replace(planned, units=ahead)
 
     def _fill(self, node: WorkerController, ahead: int) -> None:
         while not node.shutting_down and len(self.node2pending[node]) < ahead:
