@@ -122,7 +122,8 @@ def _add_known(parser: pytest.Parser, flag: str) -> bool:
 def _claim_what_nobody_took(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> None:
-    if [flag for flag in _KNOWN if _add_known(parser, flag)]:
+    added = [flag for flag in _KNOWN if _add_known(parser, flag)]
+    if any(argument.partition("=")[0] in added for argument in args):
         import copy
 
         known = parser.parse_known_args(args, namespace=copy.copy(early_config.option))
