@@ -194,9 +194,8 @@ class Batcher:
                 self._run_started(row)
         elif kind == "run_finished":
             self._connection.executemany(
-                "UPDATE runs SET finished=?2, exit_code=?3, duration_s=?4, collected=?5"
-                " WHERE number=?1",
-                rows,
+                "UPDATE runs SET finished=?, exit_code=?, duration_s=?, collected=? WHERE number=?",
+                [(*rest, number) for number, *rest in rows],
             )
         else:
             marks = ",".join("?" * len(shape))

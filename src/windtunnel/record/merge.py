@@ -158,10 +158,10 @@ def _copy_run(connection: sqlite3.Connection, theirs: int, ours: int, *, known: 
     for table in BY_TIME:
         columns = [row[1] for row in connection.execute(f"PRAGMA main.table_info({table})")][1:]
         listed = ", ".join(columns)
-        minus = f" EXCEPT SELECT {listed} FROM main.{table} WHERE run = ?1" if known else ""
+        minus = f" EXCEPT SELECT {listed} FROM main.{table} WHERE run = ?" if known else ""
         connection.execute(
-            f"INSERT INTO main.{table} SELECT ?1, * FROM"
-            f" (SELECT {listed} FROM other.{table} WHERE run = ?2{minus})",
-            run,
+            f"INSERT INTO main.{table} SELECT ?, * FROM"
+            f" (SELECT {listed} FROM other.{table} WHERE run = ?{minus})",
+            (ours, theirs, ours) if known else (ours, theirs),
         )
     return added

@@ -60,7 +60,7 @@ def _remove(connection: sqlite3.Connection) -> None:
     rollups.rebuild(connection, sorted(changed))
     bare = connection.execute("SELECT id FROM tests WHERE finals <= 0").fetchall()
     connection.executemany(
-        "DELETE FROM tests WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM runs CROSS JOIN outcomes"
-        " ON run = number AND test = ?1) AND ?1 NOT IN (SELECT test FROM unfinished)",
+        "DELETE FROM tests WHERE id = ? AND NOT EXISTS (SELECT 1 FROM runs CROSS JOIN outcomes"
+        " ON run = number AND test = tests.id) AND id NOT IN (SELECT test FROM unfinished)",
         bare,
     )

@@ -198,10 +198,13 @@ class Record:
 
     def samples(self, name: str | None = None, run: int | None = None) -> list[SampleRow]:
         """Measurements, in the order of runs and time: of that name, of that run, or all."""
+        asked = {"name": name, "run": run}
+        given = {column: value for column, value in asked.items() if value is not None}
+        where = " AND ".join(f"{column} = ?" for column in given) or "1"
         rows = self._rows(
             "SELECT run, time, name, value, unit, nodeid, failed FROM samples"
-            " WHERE (?1 IS NULL OR name = ?1) AND (?2 IS NULL OR run = ?2) ORDER BY run, time",
-            (name, run),
+            f" WHERE {where} ORDER BY run, time",
+            tuple(given.values()),
         )
         return [
             SampleRow(
