@@ -1,7 +1,7 @@
-"""The page of a run of 10,000 tests: its size, what it costs, and pytest-html's beside it.
+"""The page of a run of 10,000 tests: its size, and pytest-html's beside it.
 
-Both write a self-contained page of the same suite, run by the same pytest, in turn; what a page
-costs is the difference to the same run without one, round by round.
+Both write a self-contained page of the same suite, run by the same pytest, in turn; beside them
+stand the same runs without a page, and what each run cost in processor time.
 
     python benchmarks/report_page.py [--quick]
 """
@@ -54,8 +54,8 @@ def main() -> int:
                 page.unlink(missing_ok=True)
                 times[way].append(run(folder, arguments, environment))
                 sizes[way] = page.stat().st_size if page.exists() else 0
-    show("pytest-html", "bare pytest", times, sizes)
-    show("windtunnel", "windtunnel, no page", times, sizes)
+    for way in WAYS:
+        show(way, times, sizes)
     megabytes = sizes["windtunnel"] / 1e6
     kept = megabytes < PROMISE_MB
     print(
@@ -91,13 +91,11 @@ def run(folder: Path, arguments: list[str], environment: dict[str, str]) -> floa
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def show(way: str, without: str, times: dict[str, list[float]], sizes: dict[str, int]) -> None:
-    """One line: the page's size, and what it cost over the run without it."""
-    cost = [mine - bare for mine, bare in zip(times[way], times[without], strict=True)]
-    print(
-        f"{way:<14}{sizes[way] / 1e6:>7.1f} MB   page costs {statistics.median(cost):.2f} s "
-        f"({min(cost):.2f} .. {max(cost):.2f}), of {statistics.median(times[way]):.2f} s CPU"
-    )
+def show(way: str, times: dict[str, list[float]], sizes: dict[str, int]) -> None:
+    """One line: the page's size, and what the whole run cost."""
+    low, middle, high = min(times[way]), statistics.median(times[way]), max(times[way])
+    size = f"{sizes[way] / 1e6:.1f} MB" if sizes[way] else "no page"
+    print(f"{way:<20}{size:>8}   run {middle:.2f} s CPU ({low:.2f} .. {high:.2f})")
 
 
 if __name__ == "__main__":
