@@ -129,19 +129,23 @@ def test_what_was_exported_is_put_back_after_the_test(
     run(pytester, "plain").stdout.fnmatch_lines(["*redis://mine False*"])
 
 
-def test_redis_can_be_asked_for_in_the_midst_of_a_test(
+def test_redis_can_be_asked_for_in_the_midst_of_a_test_and_is_for_all_from_then_on(
     pytester: pytest.Pytester, require_tool
 ) -> None:
     require_tool("redis-server")
     pytester.makepyfile(
         """
-        import redis
+        import os, redis
         def test_it(request):
             lease = request.getfixturevalue("redis_lease")
             assert redis.Redis.from_url(lease.url).dbsize() == 0
+            redis.Redis.from_url(lease.url).set("key", "value")
+
+        def test_next():
+            assert redis.Redis.from_url(os.environ["REDIS_URL"]).dbsize() == 0
         """
     )
-    run(pytester, "plain").assert_outcomes(passed=1)
+    run(pytester, "plain").assert_outcomes(passed=2)
 
 
 def test_workers_share_a_given_server_by_database(pytester: pytest.Pytester, require_tool) -> None:
@@ -331,10 +335,41 @@ def test_a_value_made_once_is_made_once_for_all_workers_and_taken_down_by_the_la
     facts = told(pytester)
     did = [fact["did"] for fact in facts]
     assert did == ["make", *["use"] * 6, "destroy"]
+    assert list((pytester.path / ".windtunnel" / "own" / "once").iterdir()) == []
     for fact in facts:
         if fact["did"] == "use":
             assert not os.path.exists(fact["folder"])
             assert not (found := ProcessIdentity.of(fact["child"])) or not found.alive
+
+
+@pytest.mark.parametrize("way", ["pool", "xdist"])
+def test_a_value_is_kept_for_a_worker_that_comes_to_want_it_late(
+    pytester: pytest.Pytester, way: str
+) -> None:
+    pytester.makepyfile(
+        """
+        import os, time, pytest
+        from conftest import tell
+        from windtunnel.own.waiting import wait_until
+
+        @pytest.fixture(scope="session")
+        def broker(leases):
+            return leases.once("broker", lambda scope: tell(did="make"),
+                               lambda value: tell(did="destroy"))
+
+        def test_early(broker):
+            tell(did="use")
+
+        def test_busy():
+            # Only when the other worker has used it does this one get on to its next test.
+            assert wait_until(lambda: os.path.exists("told") and "use" in open("told").read(), 30)
+
+        def test_late(broker):
+            tell(did="use")
+        """
+    )
+    run(pytester, way).assert_outcomes(passed=3)
+    assert [fact["did"] for fact in told(pytester)] == ["make", "use", "use", "destroy"]
 
 
 @here_and_forked

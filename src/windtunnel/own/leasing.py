@@ -105,6 +105,7 @@ class Watcher:
         if needed:
             leasing = self.leasing()
             leasing.everywhere = ("redis",) if uses_redis else ()
+            leasing.may_share = any(_uses_fixture(item, "leases") for item in session.items)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import uuid
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -24,9 +25,10 @@ from windtunnel.own.facilities import Facilities, Facility, Lease, Postgres
 from windtunnel.own.leasing import Process
 from windtunnel.own.ledger import place
 from windtunnel.own.named import NamedLease, parse_capacities
-from windtunnel.own.once import Shared
+from windtunnel.own.once import Members, Shared, clear_run
 from windtunnel.own.postgres import PostgresLease
 from windtunnel.own.scope import Leak, Scope, watch
+from windtunnel.own.waiting import wait_until
 
 T = TypeVar("T")
 
@@ -39,6 +41,8 @@ class Leasing:
 
     def __init__(self, config: pytest.Config, state: Process) -> None:
         self.everywhere: tuple[str, ...] = ()
+        self.may_share = False
+        """Whether tests of this suite may use values made once for all workers."""
         self.current: dict[str, Lease] = {}
         """What the running test was lent."""
         self.named: NamedLease | None = None
@@ -53,6 +57,7 @@ class Leasing:
         self._problems: dict[str, WindtunnelError] = {}
         self._saved: dict[str, str | None] = {}
         self._scopes: dict[object, Scope] = {}
+        self._members: Members | None = None
         self._shared: dict[str, Shared[Any]] = {}  # each name has its own type of value
         self._leaks: list[Leak] = []
         inventory.use_state_dir(state.state_dir)
@@ -60,11 +65,15 @@ class Leasing:
 
     # -- the life of a process ---------------------------------------------------------------
 
+    def pytest_windtunnel_process_started(self) -> None:
+        if self.may_share:
+            self._members = Members(self._meeting_place())
+
     def pytest_windtunnel_process_finished(self) -> None:
         self.owner = None
         for scope in reversed(list(self._scopes.values())):
             scope.close()
-        self._leave_shared()
+        self._leave_shared_at_the_end()
         if self._facilities is not None:
             self._facilities.close()
         inventory.close_current()
@@ -134,6 +143,8 @@ class Leasing:
         if name not in self.current and name not in self._problems:
             self._lend(name)
         problem = self._problems.get(name)
+        if asked and name == "redis":
+            self.everywhere = ("redis",)  # found out late, where a fixture asked by hand
         if problem is None:
             lease = self.current[name]
             self._facility(name).begin(lease)
@@ -204,16 +215,33 @@ class Leasing:
     ) -> T:
         """The value of that name, made once in this run."""
         if name not in self._shared:
-            there = self.state.state_dir / "own" / "once" / self._run_name()
-            self._shared[name] = Shared(name, make, destroy, directory=there)
+            self._shared[name] = Shared(name, make, destroy, directory=self._meeting_place())
         value: T = self._shared[name].value
         return value
 
-    def _run_name(self) -> str:
+    def _meeting_place(self) -> Path:
+        """Where the processes of this run meet."""
         given = getattr(self._config, "workerinput", {}).get("testrunuid", "")
         if not (given or self.state.run_id):
             self.state.run_id = uuid.uuid4().hex
-        return str(given or self.state.run_id)
+        return self.state.state_dir / "own" / "once" / str(given or self.state.run_id)
+
+    def _leave_shared_at_the_end(self) -> None:
+        members = self._members
+        try:
+            if members is not None and self._shared:
+                wait_until(
+                    lambda: (
+                        members.others_are_done()
+                        or not any(shared.is_last() for shared in self._shared.values())
+                    ),
+                    within=float("inf"),
+                )
+        finally:
+            self._leave_shared()
+            if members is not None:
+                members.close()
+                clear_run(self._meeting_place())
 
     def _leave_shared(self) -> None:
         while self._shared:

@@ -74,6 +74,15 @@ class Shared(Generic[T]):
                 raise
             self._users = users
 
+    def is_last(self) -> bool:
+        """Whether no other process uses the value now."""
+        with self._alone():
+            last = self._users.take()
+            # A lock that could not be turned into an exclusive one is lost in the attempt
+            # (flock(2)); nobody can have come in between, as we are alone in here.
+            self._users.take(shared=True)
+        return last
+
     def leave(self) -> None:
         """Stop using the value; the last user takes it down.
 
@@ -151,11 +160,43 @@ class Shared(Generic[T]):
 shared = Shared
 
 
+class Members:
+    """The processes of a run that may still come to use its shared values.
+
+    A process that is done may be the last user of a value and yet not the last who will want it:
+    it waits until the others want it too, or are done as well.
+
+    :param directory: where the run's users meet.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        while True:
+            directory.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                self._lock = FileLock(directory / "members")
+                if self._lock.take(shared=True) and self._lock.in_place:
+                    return
+                self._lock.close()  # the last of another crowd is removing it
+
+    def others_are_done(self) -> bool:
+        """Whether nobody else is a member. Who asks is not one any more itself."""
+        return self._lock.take()
+
+    def close(self) -> None:
+        """Be done."""
+        self._lock.close()
+
+
 def reap_shared(directory: Path) -> list[Reaped]:
     """Clear the shared values under ``directory`` (one folder a run) whose users are all dead."""
+    return [reaped for run in sorted(directory.iterdir()) for reaped in clear_run(run)]
+
+
+def clear_run(directory: Path) -> list[Reaped]:
+    """Clear one run's values without users, and its folder where no member is left."""
     found: list[Reaped] = []
-    for gate_path in sorted(directory.glob("*/*.gate")):
-        files = _Files(gate_path.parent, stem=gate_path.stem)
+    for gate_path in sorted(directory.glob("*.gate")):
+        files = _Files(directory, stem=gate_path.stem)
         gate = files.open_gate(within=0)
         if gate is None:
             continue
@@ -169,9 +210,19 @@ def reap_shared(directory: Path) -> list[Reaped]:
         finally:
             users.close()
             gate.close()
-        with contextlib.suppress(OSError):
-            gate_path.parent.rmdir()
+    _remove_folder(directory)
     return found
+
+
+def _remove_folder(directory: Path) -> None:
+    members = directory / "members"
+    with contextlib.suppress(OSError):
+        if members.exists():
+            lock = FileLock(members)
+            if lock.take():
+                members.unlink(missing_ok=True)
+            lock.close()
+        directory.rmdir()
 
 
 class _Files:
