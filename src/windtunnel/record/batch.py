@@ -50,6 +50,8 @@ _LETTERS = {
 # A seed has 64 bits without a sign, SQLite's integer has 64 with one.
 _SIGN, _WRAP = 1 << 63, 1 << 64
 
+_LARGE = 2_000  # events above which it pays to ask for all tests at once
+
 _INSERT_OUTCOME = "INSERT OR IGNORE INTO outcomes VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _INSERT_TEXT = "INSERT OR REPLACE INTO texts VALUES (?,?,?,?,?,?)"
 _INSERT_UNFINISHED = "INSERT OR IGNORE INTO unfinished VALUES (?,?,?,?,?,?)"
@@ -130,6 +132,8 @@ class Batcher:
         tests, names, letters, rolled = self._tests, self._names, _LETTERS, rollups.final
         length, started_length = len(_FINISHED), len(_STARTED)
         add_outcome, add_final = outcomes.append, finals.append
+        if not tests and len(events) > _LARGE:
+            tests.update(self._execute("SELECT nodeid, id FROM tests"))
         for event in events:
             kind = event[0]
             if kind == "test_finished":
@@ -222,12 +226,11 @@ class Batcher:
         return known
 
     def _intern(self, table: str, column: str, text: str) -> int:
+        cursor = self._execute(f"INSERT OR IGNORE INTO {table} ({column}) VALUES (?)", (text,))
+        if cursor.rowcount:
+            return int(cursor.lastrowid or 0)
         select = f"SELECT id FROM {table} WHERE {column}=?"
-        row = self._execute(select, (text,)).fetchone()
-        if row is not None:
-            return int(row[0])
-        cursor = self._execute(f"INSERT INTO {table} ({column}) VALUES (?)", (text,))
-        return int(cursor.lastrowid or 0)
+        return int(self._execute(select, (text,)).fetchone()[0])
 
     def _write_odd(self, run: int, event: Array) -> None:
         self._execute("SAVEPOINT odd")

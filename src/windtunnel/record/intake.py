@@ -25,6 +25,8 @@ SUFFIX = ".jsonl"
 CHUNK = 1 << 20
 """Bytes taken from one spool at a time."""
 
+_END = "\n"
+
 STEP = 4 * CHUNK
 """Bytes after which a transaction takes no further spool."""
 
@@ -178,7 +180,7 @@ def _parse(data: bytes) -> list[Array]:
     if not data:
         return []
     try:
-        events: list[Array] = json.loads(b"[" + data[:-1].replace(b"\n", b",") + b"]")
+        events: list[Array] = json.loads(f"[{data[:-1].decode('ascii').replace(_END, ',')}]")
     except ValueError:
         events = [_parse_line(line) for line in data.splitlines()]
     return events

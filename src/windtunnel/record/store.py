@@ -147,6 +147,14 @@ class Record:
             )
             return list(map(RecentRow._make, rows))
 
+    def rerun(self, *, last: int = 100) -> set[str]:
+        """Tests that were run again within one of the last runs, by nodeid."""
+        query = (
+            "SELECT nodeid FROM tests WHERE id IN (SELECT test FROM outcomes"
+            " WHERE run > (SELECT coalesce(max(number), 0) FROM runs) - ? AND NOT final)"
+        )
+        return {nodeid for (nodeid,) in self._rows(query, (last,))}
+
     def durations(self) -> dict[str, DurationRow]:
         """How long each test takes, by nodeid; tests without a timed result are left out."""
         found: dict[str, DurationRow] = {}
