@@ -63,6 +63,19 @@ def test_only_tests_that_ended_both_ways_are_put_before_the_judge(everything: Ru
     assert [one.nodeid for one in everything.flaky] == ["tests/test_a.py::test_lucky"]
 
 
+def test_a_test_that_reruns_saved_in_an_earlier_run_is_put_before_the_judge(tmp_path: Path):
+    name, path = "t.py::test_a", tmp_path / "record.db"
+    made(path, [finished(name, Outcome.FAILED, final=False), finished(name, attempt=2)], run_id="a")
+    asked: list[str] = []
+    made(
+        path,
+        [finished(name), finished("t.py::test_b")],
+        run_id="b",
+        judge=lambda record, settings, nodeids: asked.extend(nodeids) or [],
+    )
+    assert asked == [name]
+
+
 def test_what_is_in_quarantine_is_not_recommended_for_it_again(tmp_path: Path):
     name = "t.py::test_a"
     view = made(

@@ -111,9 +111,10 @@ def _print_text(view: RunView) -> None:
     from windtunnel.report.sections import closing, sections
     from windtunnel.report.terminal import can_print, show
 
-    counts = ", ".join(f"{count:,} {outcome.value}" for outcome, count in view.counts.items())
+    said = [f"{count:,} {outcome.value}" for outcome, count in view.counts.items()]
+    said += [f"{len(view.quarantined):,} quarantined"] if view.quarantined else []
     word, _ = verdict(view.run)
-    head = f"{moment(view.run.started)}, {word}: {counts or 'no tests'}"
+    head = f"{moment(view.run.started)}, {word}: {', '.join(said) or 'no tests'}"
     text = show(
         sections(view, flaky_report=True),
         [(f"run {view.run.number}", head), *closing(view)],

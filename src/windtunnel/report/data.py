@@ -204,7 +204,7 @@ def view_of(
     rows = sorted(record.outcomes(run.number), key=lambda row: (row.started, row.order))
     recent = {row.nodeid: row for row in record.recent()} if rows else {}
     strips = {nodeid: row.strip for nodeid, row in recent.items()}
-    mixed = _mixed(rows, recent)
+    mixed = _mixed(rows, recent, record.rerun() if rows else set())
     judged = [] if judge is None or not mixed else judge(record, settings or Settings(), mixed)
     return RunView(
         run=run,
@@ -223,7 +223,9 @@ def view_of(
     )
 
 
-def _mixed(rows: Iterable[OutcomeRow], recent: Mapping[str, RecentRow]) -> list[str]:
+def _mixed(
+    rows: Iterable[OutcomeRow], recent: Mapping[str, RecentRow], rerun: Collection[str]
+) -> list[str]:
     """Tests among ``rows`` that both went well and went wrong, in this run or before."""
     ends: defaultdict[str, set[bool]] = defaultdict(set)
     for row in rows:
@@ -234,7 +236,7 @@ def _mixed(rows: Iterable[OutcomeRow], recent: Mapping[str, RecentRow]) -> list[
         if before is not None:
             seen |= {True} if before.failures else set()
             seen |= {False} if before.failures < before.results else set()
-    return sorted(nodeid for nodeid, seen in ends.items() if len(seen) > 1)
+    return sorted(nodeid for nodeid, seen in ends.items() if len(seen) > 1 or nodeid in rerun)
 
 
 def _tests(rows: Iterable[OutcomeRow], strips: Mapping[str, str]) -> tuple[TestView, ...]:

@@ -97,8 +97,9 @@ class JUnitProperties:
         if judge is None:
             return {}
         with open_record(self._state.record_path) as record:
-            mixed = [row.nodeid for row in record.recent() if 0 < row.failures < row.results]
-            found = judge(record, self._state.settings, mixed) if mixed else []
+            mixed = {row.nodeid for row in record.recent() if 0 < row.failures < row.results}
+            mixed |= record.rerun()
+            found = judge(record, self._state.settings, sorted(mixed)) if mixed else []
         unsteady = (Stability.FLAKY, Stability.REGRESSED, Stability.BROKEN)
         return {one.nodeid: one for one in reversed(found) if one.stability in unsteady}
 
