@@ -99,6 +99,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         metavar="SECONDS",
         help="after which a test counts as hanging (30; less once it is known how long it takes)",
     )
+    parser.add_argument(
+        "--change",
+        action="append",
+        default=[],
+        choices=[intervention.key for intervention in interventions.INTERVENTIONS],
+        help="beside orders, change only this (may be given several times; default: all)",
+    )
     parser.add_argument("--seed", type=Seed.parse, default=Seed(0), help="of the shuffles (0)")
     parser.add_argument("--cleaners", action="store_true", help="look for cleaners, too")
     parser.add_argument("--record", default=None, metavar="FILE", help="the record to read")
@@ -269,7 +276,9 @@ class Hunt:
             if orders.investigate(bench, finding, alone, self.plan):
                 self._command_of_order(bench, finding)
                 return
-        if interventions.investigate(bench, finding, forked, self.plan.repeats):
+        if interventions.investigate(
+            bench, finding, forked, self.plan.repeats, self.options.change
+        ):
             return
         _give_up(finding, alone, bench)
 

@@ -72,11 +72,13 @@ class Outcome:
 class Intervention:
     """One thing that is changed.
 
+    :param key: what ``--change`` calls it.
     :param settings: gives the ways to run the test; the first is what the others are compared
         with, the baseline where it is as usual. Raises :class:`Unavailable` where this machine
         cannot do it.
     """
 
+    key: str
     name: str
     cause: Cause
     settings: Callable[[Bench], Sequence[Setting]]
@@ -87,10 +89,18 @@ class Unavailable(Exception):
     """This machine cannot make that change; the text says why."""
 
 
-def investigate(bench: Bench, finding: Finding, baseline: Rate, repeats: int) -> bool:
-    """Fill in the finding with the intervention that explains the failures; whether one does."""
+def investigate(
+    bench: Bench, finding: Finding, baseline: Rate, repeats: int, keys: Sequence[str] = ()
+) -> bool:
+    """Fill in the finding with the intervention that explains the failures; whether one does.
+
+    :param baseline: the failure rate alone, as it is.
+    :param keys: of the interventions to make; all when empty.
+    """
     best: tuple[Intervention, Outcome] | None = None
     for intervention in INTERVENTIONS:
+        if keys and intervention.key not in keys:
+            continue
         try:
             bench.budget.tell(f"changing {intervention.name}")
             outcome = _try(bench, finding, intervention, baseline, repeats)
@@ -438,16 +448,18 @@ def _descriptors(bench: Bench) -> list[Setting]:
 
 
 INTERVENTIONS: tuple[Intervention, ...] = (
-    Intervention("the random seed", Cause.RANDOMNESS, _seeds, screen=1),
-    Intervention("the seed of hashes", Cause.RANDOMNESS, _hash_seeds, screen=1),
-    Intervention("the order of directory listings", Cause.RANDOMNESS, _listings),
-    Intervention("the time zone", Cause.TIME, _zones),
-    Intervention("the date", Cause.TIME, _dates, screen=2),
-    Intervention("the instant the clock shows", Cause.TIME, _frozen),
-    Intervention("the network", Cause.NETWORK, _network),
-    Intervention("when threads are switched", Cause.CONCURRENCY, _switching, screen=5),
-    Intervention("the load of the CPU", Cause.CONCURRENCY, _load),
-    Intervention("the limit of open files", Cause.RESOURCE, _descriptors),
-    Intervention("the date at import", Cause.TIME, _import_dates, screen=2),
-    Intervention("the random seed at import", Cause.RANDOMNESS, _seeds_at_import, screen=1),
+    Intervention("seed", "the random seed", Cause.RANDOMNESS, _seeds, screen=1),
+    Intervention("hashes", "the seed of hashes", Cause.RANDOMNESS, _hash_seeds, screen=1),
+    Intervention("listings", "the order of directory listings", Cause.RANDOMNESS, _listings),
+    Intervention("zone", "the time zone", Cause.TIME, _zones),
+    Intervention("date", "the date", Cause.TIME, _dates, screen=2),
+    Intervention("instant", "the instant the clock shows", Cause.TIME, _frozen),
+    Intervention("network", "the network", Cause.NETWORK, _network),
+    Intervention("threads", "when threads are switched", Cause.CONCURRENCY, _switching, screen=5),
+    Intervention("load", "the load of the CPU", Cause.CONCURRENCY, _load),
+    Intervention("files", "the limit of open files", Cause.RESOURCE, _descriptors),
+    Intervention("import-date", "the date at import", Cause.TIME, _import_dates, screen=2),
+    Intervention(
+        "import-seed", "the random seed at import", Cause.RANDOMNESS, _seeds_at_import, screen=1
+    ),
 )

@@ -51,7 +51,8 @@ class Rate:
         share = self.failures / n
         middle = (share + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-        return max(0.0, middle - half), min(1.0, middle + half)
+        low = 0.0 if self.never else max(0.0, middle - half)
+        return low, 1.0 if self.always else min(1.0, middle + half)
 
 
 def fisher_exact(one: Rate, other: Rate) -> float:
