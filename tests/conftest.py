@@ -40,8 +40,19 @@ def find_tool(name: str) -> Path:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    _fail_if_missing_under_ci(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _fail_if_missing_under_ci(report)
+    return report
+
+
+def _fail_if_missing_under_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
     if report.skipped and MISSING in reason and os.environ.get("CI") == "true":
         report.outcome = "failed"
         report.longrepr = f"{reason}\nCI=true: a skip for a missing tool is a failure"
-    return report

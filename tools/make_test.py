@@ -130,6 +130,8 @@ def _totals(results: list[steps.Result], seconds: float) -> str:
     """The last line: how many tests passed, failed and were skipped, over all suites."""
     counts = Counter[str]()
     for result in results:
+        if not re.search(r" in [\d.]+s", result.last_line):
+            continue  # not pytest's
         for number, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", result.last_line):
             counts[word.rstrip("s") if word.startswith("error") else word] += int(number)
     words = [f"{counts[w]} {w}" for w in ("failed", "error", "passed", "skipped") if counts[w]]

@@ -55,9 +55,10 @@ def worker_begins(config: pytest.Config, worker: str, workerinput: dict[str, Any
 
 def child_left(config: pytest.Config, output: dict[str, Any]) -> None:
     """In the process that forked a child for a test: keep, or pass on, what it left behind."""
-    if hasattr(config, "workeroutput"):
-        config.workeroutput.setdefault(_OF_CHILDREN, []).append(output)
-    elif output:
+    own: dict[str, Any] | None = getattr(config, "workeroutput", None)
+    if own is not None:
+        own.setdefault(_OF_CHILDREN, []).append(output)
+    else:
         worker_left(config, "main", output)
 
 
