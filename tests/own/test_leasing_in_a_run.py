@@ -40,6 +40,14 @@ def _as_at_home(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> N
             fd = os.open(Path(__file__).parent / "told", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.write(fd, line.encode() + b"\\n")
             os.close(fd)
+
+        def meet():
+            "Wait until two workers, where there are several, have told something."
+            from windtunnel.own.waiting import wait_until
+            def met():
+                lines = (Path(__file__).parent / "told").read_text().splitlines()
+                return len({json.loads(line)["worker"] for line in lines}) == 2
+            assert "PYTEST_XDIST_WORKER" not in os.environ or wait_until(met, 30)
         """
     )
 
@@ -56,7 +64,7 @@ def told(pytester: pytest.Pytester) -> list[dict]:
 
 REDIS_SUITE = """
     import os, redis, pytest
-    from conftest import tell
+    from conftest import meet, tell
 
     def client():
         found = redis.Redis.from_url(os.environ["REDIS_URL"])
@@ -72,12 +80,14 @@ REDIS_SUITE = """
         assert client().dbsize() == 0
         client().set("key", number)
         tell(port=redis_lease.port)
+        meet()
 
     @pytest.mark.parametrize("number", range(4))
     def test_does_not_ask(number):
         assert client().dbsize() == 0
         client().set("key", number)
         tell(port=int(os.environ["REDIS_PORT"]))
+        meet()
 """
 
 
@@ -152,12 +162,12 @@ def test_workers_share_a_given_server_by_database(pytester: pytest.Pytester, req
     require_tool("redis-server")
     from windtunnel.own import RedisServer, Scope
 
-    pytester.makepyfile(REDIS_SUITE.replace("tell(port=", "tell(db=redis_lease.db, x=", 1))
+    pytester.makepyfile(REDIS_SUITE.replace("tell(", "tell(db=int(os.environ['REDIS_DB']), "))
     with Scope("given", house=True) as scope:
         server = RedisServer(scope)
         url = f"--wt-redis-url=redis://127.0.0.1:{server.lease.port}"
         run(pytester, "pool", url).assert_outcomes(passed=8)
-    databases = {(fact["worker"], fact["db"]) for fact in told(pytester) if "db" in fact}
+    databases = {(fact["worker"], fact["db"]) for fact in told(pytester)}
     assert len({db for _, db in databases}) == len(databases) == 2
 
 
