@@ -44,12 +44,18 @@ def main() -> int:
         low, middle, high = statistics.quantiles(wall, n=4)
         spread = f"{low:.1f} .. {high:.1f}"
         print(f"{plugin:<16}{middle:>17.1f}{spread:>16}{statistics.median(cpu):>17.1f}")
-    ours = statistics.median(added["windtunnel"][0])
-    kept = ours < PROMISE_MS
-    print(
-        f"promised: under {PROMISE_MS:.0f} ms; seen: {ours:.1f} ms: {'kept' if kept else 'broken'}"
-    )
-    return 0 if kept else 1
+    return verdict(added["windtunnel"][0])
+
+
+def verdict(wall: list[float]) -> int:
+    """Say whether the promise is kept; a machine too noisy to tell is said to be that."""
+    low, middle, high = statistics.quantiles(wall, n=4)
+    if high - low > 2 * PROMISE_MS:
+        word = "unknown: the machine is too noisy to tell"
+    else:
+        word = "kept" if middle < PROMISE_MS else "broken"
+    print(f"promised: under {PROMISE_MS:.0f} ms; seen: {middle:.1f} ms: {word}")
+    return 1 if word == "broken" else 0
 
 
 def install(folder: Path) -> tuple[Path, dict[str, Path]]:

@@ -65,7 +65,8 @@ def test_the_time_is_asked_of_a_clock_and_of_nobody_else():
     def asks(node: ast.AST) -> bool:
         return isinstance(node, ast.Call) and asked.fullmatch(ast.unparse(node.func)) is not None
 
-    assert broken_by(asks, except_in=("core/clock.py",)) == []
+    # The second moves the date of its own process, and must see what it moves.
+    assert broken_by(asks, except_in=("core/clock.py", "probe/inside.py")) == []
 
 
 def test_no_error_is_swallowed_whatever_it_is():
