@@ -186,16 +186,29 @@ def test_x_stops_the_run_and_running_tests_clean_up(pytester, windtunnel_run):
         def test_long(room): time.sleep(300)
         def test_fails():
             while not Path("began.txt").exists(): time.sleep(0.01)
+            Path("failed.txt").touch()
             assert False
         @pytest.mark.parametrize("i", range(20))
-        def test_never(i): Path(f"never{i}.txt").write_text("")
+        def test_other(i):
+            if Path("failed.txt").exists(): Path(f"late{i}.txt").touch()
         """
     )
     result = windtunnel_run("-n", "2", "-x")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*stopping after 1 failures*"])
     assert Path("cleaned.txt").exists()
-    assert not list(Path().glob("never*.txt"))
+    assert not list(Path().glob("late*.txt"))
+
+
+def test_maxfail_lets_a_suite_longer_than_its_limit_run_to_its_end(pytester, windtunnel_run):
+    pytester.makepyfile(
+        """
+        import pytest
+        @pytest.mark.parametrize("i", range(30))
+        def test_it(i): assert i != 29
+        """
+    )
+    windtunnel_run("-n", "2", "--maxfail=2").assert_outcomes(passed=29, failed=1)
 
 
 def test_lf_reruns_what_failed_under_the_pool(pytester, windtunnel_run):

@@ -95,6 +95,16 @@ def test_an_idle_worker_takes_the_later_half_and_leaves_fixtures_whole() -> None
     assert dispenser.take("gw1") == 4
 
 
+def test_what_is_reserved_for_a_worker_whose_test_lasts_goes_to_who_is_idle() -> None:
+    short = Plan(((0, 1, 2, 3),), (0.001,) * 4, divisible=True, starts=frozenset({0}))
+    dispenser = Dispenser(short)
+    assert dispenser.take("gw0") == 0
+    assert dispenser.take("gw1") is None
+    taken = [dispenser.take("gw1", held_up=["gw0"]) for _ in range(3)]
+    assert sorted(index for index in taken if index is not None) == [1, 2, 3]
+    assert not dispenser.left
+
+
 def test_an_order_given_by_the_user_is_kept() -> None:
     jobs = [Job("a.py::short"), Job("a.py::long")]
     known = {"a.py::short": 1.0, "a.py::long": 9.0}

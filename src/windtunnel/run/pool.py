@@ -10,31 +10,25 @@ worker that crashed or hung is replaced by forking once more.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import os
-import pickle
-import selectors
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Generator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from windtunnel.core import REAL_CLOCK, Outcome, UsageError
 from windtunnel.run import children, neighbours, stacks, timeouts, wire, worker
+from windtunnel.run.crew import Crew, WorkerHandle, why_not_fork
 from windtunnel.run.grouping import OrderWatch, job_of
-from windtunnel.run.identity import WATCH, IdentityWatch
+from windtunnel.run.identity import WATCH
 from windtunnel.run.rerun import may_run_again
 from windtunnel.run.schedule import Dispenser, plan
 from windtunnel.run.session import RunState
 
 _SOON_S = 0.02
-_LEAVE_WITHIN_S = 60.0
 _STACKS_WITHIN_S = 2.0
 _AHEAD = 2  # the test that runs and the one after it
 
@@ -45,30 +39,6 @@ def attach(config: pytest.Config, state: RunState) -> None:
         config.pluginmanager.register(Pool(config, state), "windtunnel-pool")
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class _Worker:
-    """What the controller knows of one worker."""
-
-    name: str
-    pid: int
-    stream: wire.Stream
-    queue: wire.Queue
-    process: subprocess.Popen[bytes] | None = None
-    ready: bool = True
-    running: int | None = None
-    began_s: float = 0.0
-    deadline_s: float | None = None
-    sent: list[int] = dataclasses.field(default_factory=list[int])
-    waiting: bool = False
-    stopping: bool = False
-    left: bool = False
-
-    @property
-    def outstanding(self) -> int:
-        """Tests handed to it and not finished."""
-        return len(self.sent)
-
-
 class Pool:
     """The pytest plugin that is the controller."""
 
@@ -77,11 +47,7 @@ class Pool:
         self._state = state
         self._order = OrderWatch(config)
         config.pluginmanager.register(self._order, "windtunnel-order-watch")
-        self._selector = wire.new_selector()
-        self._workers: dict[str, _Worker] = {}
-        self._names = 0
-        self._basetemp: Path | None = None
-        self._spawn = ""
+        self._crew: Crew
         self._deadlines: dict[int, float | None] = {}
         self._session: pytest.Session
         self._dispenser: Dispenser
@@ -115,9 +81,9 @@ class Pool:
         self._prepare()
         try:
             for _ in range(self._state.worker_count):
-                self._start_worker()
+                self._crew.start_worker()
             self._fill()
-            while self._workers:
+            while self._crew:
                 self._wait()
                 self._check_deadlines()
                 self._fill()
@@ -125,7 +91,7 @@ class Pool:
             if self._finished != len(self._session.items):
                 raise RuntimeError(f"{self._finished} of {len(self._session.items)} tests were run")
         except BaseException:
-            self._abandon()
+            self._crew.abandon()
             raise
         finally:
             gc.unfreeze()
@@ -135,9 +101,10 @@ class Pool:
         watch = self._config.stash.get(WATCH, None)
         if watch is not None:
             watch.stop()
-        self._spawn = _why_not_fork(watch)
-        if self._spawn:
-            self._say(f"windtunnel: workers are spawned, not forked: {self._spawn}")
+        spawn = why_not_fork(watch)
+        if spawn:
+            self._say(f"windtunnel: workers are spawned, not forked: {spawn}")
+        self._crew = Crew(session, self._state, spawn)
         settings = self._state.settings
         jobs = [job_of(item, settings.dist) for item in session.items]
         planned = plan(
@@ -149,9 +116,6 @@ class Pool:
         )
         self._durations = planned.durations
         self._dispenser = Dispenser(planned)
-        factory = getattr(self._config, "_tmp_path_factory", None)
-        if factory is not None:
-            self._basetemp = factory.getbasetemp()
         # What exists now is shared by all workers until it dies: no collection should touch it.
         gc.collect()
         gc.freeze()
@@ -166,7 +130,7 @@ class Pool:
         while not self._session.shouldstop and not self._session.shouldfail:
             hungry = [
                 each
-                for each in self._workers.values()
+                for each in self._crew
                 if each.ready
                 and not each.stopping
                 # Who waits within its test's teardown waits for one more, whatever the limit.
@@ -179,19 +143,20 @@ class Pool:
                     self._finish_off(hungry)
                 return
 
-    def _give_next(self, one: _Worker) -> bool:
-        index = self._dispenser.take(one.name)
+    def _give_next(self, one: WorkerHandle) -> bool:
+        held_up = [each.name for each in self._crew if self._will_be_busy(each)]
+        index = self._dispenser.take(one.name, held_up)
         if index is not None:
             self._give(one, index)
         return index is not None
 
-    def _give(self, one: _Worker, index: int) -> None:
+    def _give(self, one: WorkerHandle, index: int) -> None:
         # A worker that waits is taken to wait until it says otherwise: the answer just put may
         # be stolen before it is read, and then it needs another one.
         one.sent.append(index)
         one.queue.put(index)
 
-    def _finish_off(self, hungry: list[_Worker]) -> None:
+    def _finish_off(self, hungry: list[WorkerHandle]) -> None:
         """Nothing is left to hand out: steal for who is idle, and send all home at the end."""
         for each in hungry:
             if each.outstanding > (1 if each.waiting else 0):
@@ -202,14 +167,17 @@ class Pool:
             elif each.waiting:
                 each.waiting = False
                 each.queue.put(wire.NOTHING)
-        if not any(each.outstanding for each in self._workers.values()):
-            self._send_home()
+        if not any(each.outstanding for each in self._crew):
+            self._crew.send_home()
 
-    def _steal_for(self, idle: _Worker) -> int | None:
+    def _steal_for(self, idle: WorkerHandle) -> int | None:
         victims = [
             each
-            for each in self._workers.values()
-            if each is not idle and each.outstanding > 1 and self._dispenser.movable(each.sent[-1])
+            for each in self._crew
+            if each is not idle
+            and each.outstanding > 1
+            and self._dispenser.movable(each.sent[-1])
+            and self._will_be_busy(each)
         ]
         victims.sort(key=self._remaining_s, reverse=True)
         for victim in victims:
@@ -220,23 +188,16 @@ class Pool:
                 return index
         return None
 
-    def _will_be_busy(self, one: _Worker) -> bool:
+    def _will_be_busy(self, one: WorkerHandle) -> bool:
         """Whether what it has queued would wait there: else it had better run in its order."""
         if one.running is None:
             return False
-        elapsed_s = REAL_CLOCK.monotonic() - one.began_s
-        return self._remaining_s(one) > _SOON_S or elapsed_s > _SOON_S
+        return REAL_CLOCK.monotonic() - one.began_s > _SOON_S
 
-    def _remaining_s(self, one: _Worker) -> float:
+    def _remaining_s(self, one: WorkerHandle) -> float:
         if one.running is None:
             return 0.0
         return self._durations[one.running] - (REAL_CLOCK.monotonic() - one.began_s)
-
-    def _send_home(self) -> None:
-        for each in self._workers.values():
-            if not each.stopping:
-                each.stopping = True
-                each.queue.put(wire.STOP)
 
     def _raise_if_stopped(self) -> None:
         session = self._session
@@ -245,91 +206,17 @@ class Pool:
         if session.shouldstop:
             raise session.Interrupted(session.shouldstop)
 
-    # -- workers ----------------------------------------------------------------------------
-
-    def _start_worker(self) -> None:
-        name = f"gw{self._names}"
-        self._names += 1
-        stream, theirs = wire.stream_pair()
-        queue = wire.Queue()
-        if self._spawn:
-            one = self._spawned(name, stream, theirs, queue)
-        else:
-            one = self._forked(name, stream, theirs, queue)
-        theirs.close()
-        self._workers[name] = one
-        self._selector.register(one.stream.sock, selectors.EVENT_READ, one)
-
-    def _forked(
-        self, name: str, stream: wire.Stream, theirs: wire.Stream, queue: wire.Queue
-    ) -> _Worker:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        pid = os.fork()
-        if pid:
-            return _Worker(name, pid, stream, queue)
-        code = int(pytest.ExitCode.INTERNAL_ERROR)
-        try:
-            queue.writer.close()
-            stream.close()
-            for other in self._workers.values():
-                other.stream.close()
-                other.queue.close()
-            code = worker.run_forked(self._session, name, theirs, queue.reader, self._basetemp)
-        finally:
-            with contextlib.suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(code)
-
-    def _spawned(
-        self, name: str, stream: wire.Stream, theirs: wire.Stream, queue: wire.Queue
-    ) -> _Worker:
-        state = self._state
-        fds = (theirs.sock.fileno(), queue.reader.fileno())
-        workerinput = worker.worker_input(name, state.worker_count, state.run_id, state.seed.value)
-        neighbours.worker_begins(self._config, name, workerinput)
-        given = {
-            "path": sys.path,
-            "argv": sys.argv,
-            "args": self._spawn_arguments(name),
-            "stream_fd": fds[0],
-            "queue_fd": fds[1],
-            "workerinput": workerinput,
-        }
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                "from windtunnel.run.worker import main; raise SystemExit(main())",
-            ],
-            stdin=subprocess.PIPE,
-            cwd=self._config.invocation_params.dir,
-            pass_fds=fds,
-        )
-        assert process.stdin is not None
-        process.stdin.write(pickle.dumps(given))
-        process.stdin.close()
-        return _Worker(name, process.pid, stream, queue, process, ready=False)
-
-    def _spawn_arguments(self, name: str) -> list[str]:
-        """The controller's command line, without what starts workers and with its own tmp."""
-        arguments = [*map(str, self._config.invocation_params.args), "--wt-workers=0"]
-        if self._basetemp is not None:
-            arguments.append(f"--basetemp={self._basetemp / f'popen-{name}'}")
-        return arguments
+    # -- messages ---------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        for key, _ in self._selector.select(self._next_deadline_in()):
-            one: _Worker = key.data
-            messages = one.stream.read()
+        for one, messages in self._crew.wait(self._next_deadline_in()):
             if messages is None:
                 self._gone(one)
                 continue
             for message in messages:
                 self._handle(one, message)
 
-    def _handle(self, one: _Worker, message: wire.Upward) -> None:
+    def _handle(self, one: WorkerHandle, message: wire.Upward) -> None:
         if isinstance(message, wire.Progress):
             self._handle_progress(one, message)
         elif isinstance(message, wire.Collected):
@@ -341,9 +228,9 @@ class Pool:
             raise RuntimeError(f"worker {one.name} broke:\n{message.text}")
         else:
             one.left = True
-            self._hand_over(one, message.output)
+            neighbours.worker_left(self._config, one.name, message.output)
 
-    def _handle_progress(self, one: _Worker, message: wire.Progress) -> None:
+    def _handle_progress(self, one: WorkerHandle, message: wire.Progress) -> None:
         for kind, payload in message.reports:
             self._replay(one, kind, payload)
         for index in message.finished:
@@ -360,7 +247,7 @@ class Pool:
             self._config.hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         one.waiting = message.wants
 
-    def _replay(self, one: _Worker, kind: str, payload: Any) -> None:
+    def _replay(self, one: WorkerHandle, kind: str, payload: Any) -> None:
         hook = self._config.hook
         if kind == "warning":
             message, when, nodeid, location = payload
@@ -377,10 +264,7 @@ class Pool:
         report.__dict__["wt_worker"] = one.name
         hook.pytest_runtest_logreport(report=report)
 
-    def _hand_over(self, one: _Worker, output: dict[str, Any]) -> None:
-        neighbours.worker_left(self._config, one.name, output)
-
-    def _compare_collections(self, one: _Worker, nodeids: tuple[str, ...]) -> None:
+    def _compare_collections(self, one: WorkerHandle, nodeids: tuple[str, ...]) -> None:
         expected = tuple(item.nodeid for item in self._session.items)
         if nodeids == expected:
             return
@@ -394,10 +278,9 @@ class Pool:
 
     # -- ends -------------------------------------------------------------------------------
 
-    def _gone(self, one: _Worker) -> None:
+    def _gone(self, one: WorkerHandle) -> None:
         """A worker's stream has ended: it left, or it died under a test."""
-        self._forget(one)
-        status = self._reap(one)
+        status = self._crew.see_off(one)
         lost = one.sent
         if one.running is not None and one.running in lost:
             lost.remove(one.running)
@@ -417,22 +300,10 @@ class Pool:
         self._dispenser.give_back(one.name, lost)
         session = self._session
         if not one.left and not session.shouldstop and not session.shouldfail:
-            self._start_worker()
-
-    def _reap(self, one: _Worker) -> int:
-        if one.process is not None:
-            code = one.process.wait()
-            return code << 8 if code >= 0 else -code
-        return os.waitpid(one.pid, 0)[1]
-
-    def _forget(self, one: _Worker) -> None:
-        del self._workers[one.name]
-        self._selector.unregister(one.stream.sock)
-        one.stream.close()
-        one.queue.close()
+            self._crew.start_worker()
 
     def _report_lost(
-        self, one: _Worker, index: int, outcome: Outcome, what: str, stack_text: str
+        self, one: WorkerHandle, index: int, outcome: Outcome, what: str, stack_text: str
     ) -> None:
         item = self._session.items[index]
         self._crashes[index] += 1
@@ -474,18 +345,18 @@ class Pool:
     def _next_deadline_in(self) -> float | None:
         deadlines = [
             each.deadline_s
-            for each in self._workers.values()
+            for each in self._crew
             if each.running is not None and each.deadline_s is not None
         ]
-        outstanding = [each.outstanding for each in self._workers.values()]
-        if outstanding and min(outstanding) == 0 and max(outstanding) > 1:
+        outstanding = [each.outstanding for each in self._crew]
+        if 0 in outstanding and (max(outstanding) > 1 or self._dispenser.left):
             # Somebody is idle: look again soon whether a test waits behind one that lasts.
             deadlines.append(REAL_CLOCK.monotonic() + _SOON_S)
         return max(0.0, min(deadlines) - REAL_CLOCK.monotonic()) if deadlines else None
 
     def _check_deadlines(self) -> None:
         now = REAL_CLOCK.monotonic()
-        for one in list(self._workers.values()):
+        for one in self._crew:
             if one.running is None or one.deadline_s is None or now < one.deadline_s:
                 continue
             index, one.running = one.running, None
@@ -502,27 +373,6 @@ class Pool:
                 text,
             )
 
-    # -- interruption -----------------------------------------------------------------------
-
-    def _abandon(self) -> None:
-        """Stop every worker: ask, then, after a while, kill. Their fixtures get to clean up."""
-        for each in self._workers.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(each.pid, signal.SIGINT)
-        until = REAL_CLOCK.monotonic() + _LEAVE_WITHIN_S
-        while self._workers:
-            left = until - REAL_CLOCK.monotonic()
-            if left <= 0:
-                for each in self._workers.values():
-                    os.kill(each.pid, signal.SIGKILL)
-            for key, _ in self._selector.select(max(left, 1.0)):
-                one: _Worker = key.data
-                with contextlib.suppress(Exception):  # a frame may be cut short by the kill
-                    if one.stream.read() is not None:
-                        continue
-                self._forget(one)
-                self._reap(one)
-
     @contextlib.contextmanager
     def _own_capture_suspended(self) -> Generator[None, None, None]:
         capture = self._config.pluginmanager.getplugin("capturemanager")
@@ -538,15 +388,6 @@ class Pool:
             capture.resume_global_capture()
             if not started:  # else all that is printed from here on would be swallowed
                 capture.suspend_global_capture()
-
-
-def _why_not_fork(watch: IdentityWatch | None) -> str:
-    if sys.platform == "darwin":
-        return "the system's frameworks do not survive a fork"
-    if watch is not None and watch.asked:
-        return watch.asked
-    threads = children.thread_count()
-    return f"{threads} threads after collection" if threads > 1 else ""
 
 
 def known_durations(state: RunState) -> Mapping[str, float]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 _UNKNOWN_S = 0.05
 _WORTH_S = 0.1
@@ -228,11 +228,14 @@ class Dispenser:
         self._expected_s += self._plan.durations[index]
         self._observed_s += seconds
 
-    def take(self, worker: str) -> int | None:
-        """The next test for that worker; None when all are handed out."""
+    def take(self, worker: str, held_up: Collection[str] = ()) -> int | None:
+        """The next test for that worker; None when there is none for it now.
+
+        :param held_up: workers whose test lasts: what is reserved for them would wait.
+        """
         unit = self._current.get(worker)
         if not unit:
-            unit = self._pending.popleft() if self._pending else self._divide()
+            unit = self._pending.popleft() if self._pending else self._divide(held_up)
             if not unit:
                 return None
             self._current[worker] = unit
@@ -265,18 +268,24 @@ class Dispenser:
         pace = self._observed_s / self._expected_s if self._expected_s else 1.0
         return pace * sum(self._plan.durations[index] for index in unit)
 
-    def _divide(self) -> deque[int] | None:
+    def _divide(self, held_up: Collection[str]) -> deque[int] | None:
         """The later half of what the most loaded worker still has reserved."""
-        reserved = [unit for unit in self._current.values() if len(unit) >= 2]
-        if not self._plan.divisible or not reserved:
+        if not self._plan.divisible:
             return None
-        unit = max(reserved, key=self._length_s)
+        reserved = {name: unit for name, unit in self._current.items() if unit}
+        for name in sorted(reserved, key=lambda name: self._length_s(reserved[name]), reverse=True):
+            unit = reserved[name]
+            cut = self._cut(unit, waits=name in held_up)
+            if cut is not None:
+                return deque(reversed([unit.pop() for _ in range(len(unit) - cut)]))
+        return None
+
+    def _cut(self, unit: deque[int], *, waits: bool) -> int | None:
+        """Where to divide a reserved unit: in the middle, at best between fixtures."""
         length_s = self._length_s(unit)
-        cuts = [at for at in range(1, len(unit)) if unit[at] in self._plan.starts]
-        if cuts and length_s >= _WORTH_STEALING_S:
-            cut = min(cuts, key=lambda at: abs(at - len(unit) // 2))
-        elif length_s >= _WORTH_DIVIDING_S:
-            cut = len(unit) // 2
-        else:
-            return None
-        return deque(reversed([unit.pop() for _ in range(len(unit) - cut)]))
+        cuts = [at for at in range(len(unit)) if unit[at] in self._plan.starts and (at or waits)]
+        if cuts and (waits or length_s >= _WORTH_STEALING_S):
+            return min(cuts, key=lambda at: abs(at - len(unit) // 2))
+        if waits or (length_s >= _WORTH_DIVIDING_S and len(unit) > 1):
+            return len(unit) // 2
+        return None
