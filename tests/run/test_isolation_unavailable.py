@@ -37,14 +37,19 @@ def run_powerless(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, re
     return go
 
 
-@pytest.mark.parametrize("workers", [(), ("--wt-workers=1",), ("-n1",)], ids=["main", "ours", "xdist"])
+@pytest.mark.parametrize(
+    "workers", [(), ("--wt-workers=1",), ("-n1",)], ids=["main", "ours", "xdist"]
+)
 def test_the_run_goes_on_without_it_and_says_why(
     run_powerless, pytester: pytest.Pytester, workers: tuple[str, ...]
 ) -> None:
     done = run_powerless("--wt-isolation=env,namespace,net", *workers)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("namespace", "net"):
-        assert f"isolation '{name}' cannot be had: no CAP_SYS_ADMIN, and no user namespace" in done.stdout
+        assert (
+            f"isolation '{name}' cannot be had: no CAP_SYS_ADMIN, and no user namespace"
+            in done.stdout
+        )
     assert (pytester.path / "made").exists()
     with open_record(pytester.path / ".windtunnel/record.db") as record:
         (run,) = record.runs()
@@ -54,7 +59,9 @@ def test_the_run_goes_on_without_it_and_says_why(
         assert {violation.subject for violation in missing} == {"namespace", "net"}
 
 
-@pytest.mark.parametrize("workers", [(), ("--wt-workers=1",), ("-n1",)], ids=["main", "ours", "xdist"])
+@pytest.mark.parametrize(
+    "workers", [(), ("--wt-workers=1",), ("-n1",)], ids=["main", "ours", "xdist"]
+)
 def test_under_ci_it_is_an_error_before_any_test_runs(
     run_powerless, pytester: pytest.Pytester, monkeypatch, workers: tuple[str, ...]
 ) -> None:

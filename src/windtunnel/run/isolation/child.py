@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
+from warnings import WarningMessage
 
 import pytest
 
@@ -33,9 +34,7 @@ class Sent:
 
     reports: list[tuple[str, Any]] = dataclasses.field(default_factory=list[tuple[str, Any]])
     logged: list[tuple[str, Any]] = dataclasses.field(default_factory=list[tuple[str, Any]])
-    warnings: list[warnings.WarningMessage] = dataclasses.field(
-        default_factory=list[warnings.WarningMessage]
-    )
+    warnings: list[WarningMessage] = dataclasses.field(default_factory=list[WarningMessage])
     coverage: list[tuple[str, Any]] = dataclasses.field(default_factory=list[tuple[str, Any]])
     left: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     shouldstop: bool | str = False
@@ -272,7 +271,7 @@ def unpacked(config: pytest.Config, kind: str, payload: Any) -> pytest.TestRepor
 
 
 @contextlib.contextmanager
-def _recorded_warnings(config: pytest.Config, into: list[warnings.WarningMessage]) -> Any:
+def _recorded_warnings(config: pytest.Config, into: list[WarningMessage]) -> Any:
     if not config.pluginmanager.hasplugin("warnings"):
         yield
         return
@@ -281,14 +280,14 @@ def _recorded_warnings(config: pytest.Config, into: list[warnings.WarningMessage
     into.extend(log)
 
 
-def _portable(warning: warnings.WarningMessage) -> warnings.WarningMessage:
+def _portable(warning: WarningMessage) -> WarningMessage:
     try:
-        portable = warnings.WarningMessage(
+        portable = WarningMessage(
             warning.message, warning.category, warning.filename, warning.lineno, line=warning.line
         )
         pickle.dumps(portable, protocol=5)
     except Exception:  # a warning may hold anything; its text always travels
-        portable = warnings.WarningMessage(
+        portable = WarningMessage(
             UserWarning(f"{warning.category.__name__}: {warning.message}"),
             UserWarning,
             warning.filename,

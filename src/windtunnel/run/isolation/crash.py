@@ -58,7 +58,7 @@ class CrashNotes:
         """The reports of an attempt whose child sent none: what pytest would have reported, with
         the phase it ended in failed."""
         died_in = self.phase
-        phases = [p for p in _PHASES if p != "call" or died_in != "setup"]
+        phases: list[Phase] = [p for p in _PHASES if p != "call" or died_in != "setup"]
         return [self._report(item, p, ended if p == died_in else None, took_s) for p in phases]
 
     def _report(

@@ -144,7 +144,7 @@ class ForkedAttempts:
             reports = ended.sent.unpacked(self._config)
             if reports:
                 return reports
-        capture = self._config.pluginmanager.getplugin("capturemanager")
+        capture: Any = self._config.pluginmanager.getplugin("capturemanager")
         if capture is not None and capture.is_globally_capturing():
             # What the child wrote since its phase began is still in the file that both share.
             out, err = capture.read_global_capture()

@@ -214,7 +214,8 @@ def _connected(fd: int) -> bool:
 def captured(item: pytest.Item, when: str) -> Generator[None, None, None]:
     """Capture output and log as pytest does in that phase of the item."""
     manager = item.config.pluginmanager
-    capture, log = manager.getplugin("capturemanager"), manager.getplugin("logging-plugin")
+    capture: Any = manager.getplugin("capturemanager")
+    log: Any = manager.getplugin("logging-plugin")
     with contextlib.ExitStack() as stack:
         if capture is not None:
             stack.enter_context(capture.item_capture(when, item))
