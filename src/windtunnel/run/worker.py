@@ -11,6 +11,7 @@ import contextlib
 import os
 import pickle
 import random
+import signal
 import socket
 import sys
 import warnings
@@ -50,6 +51,11 @@ class Worker:
         self._forwarding = True
         try:
             self._run_tests()
+        except BaseException:
+            # Ctrl-C reaches the whole process group, and the controller passes it on as well;
+            # once is enough, and the second must not cut the cleaning up short.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            raise
         finally:
             # Also when interrupted: fixtures get to clean up, and nobody is asked what is next.
             self._stopping = True
