@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 from windtunnel.core import ExitCode, WindtunnelError
@@ -48,6 +49,10 @@ def main(argv: list[str] | None = None) -> int:
         return int(ExitCode.USAGE_ERROR) if stop.code == 2 else int(stop.code or 0)
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader has seen enough (`windtunnel flaky --json | head`); nor can Python flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.OK)
 
 
 def _help() -> str:
