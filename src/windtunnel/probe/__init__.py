@@ -1,0 +1,1 @@
+"""Probes run things again, changed on purpose, to find a cause: hunt, with its interventions."""

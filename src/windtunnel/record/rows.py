@@ -27,6 +27,7 @@ OUTCOME_JOINS = (
 
 
 def run_row(row: SqlRow) -> RunRow:
+    """A run, from its row in the database."""
     return RunRow(
         number=row[0],
         run_id=row[1],
@@ -50,6 +51,7 @@ def run_row(row: SqlRow) -> RunRow:
 
 
 def outcome_row(row: SqlRow, facts: dict[int, tuple[str, str, str]]) -> OutcomeRow:
+    """An attempt, from its row and the facts (commit, tree, environment) of its run."""
     commit, tree, environment = facts.get(row[0], ("", "", ""))
     return OutcomeRow(
         run=row[0],

@@ -1,0 +1,1 @@
+"""One test run: workers, schedule, isolation, guards, reruns, timeouts, quarantine, recording."""
