@@ -208,13 +208,13 @@ KINDS = """
     def test_wait():
         done = []
         def work():
-            end = time.thread_time() + 0.004
+            end = time.thread_time() + 0.008
             while time.thread_time() < end:
                 pass
             done.append(1)
         thread = threading.Thread(target=work)
         thread.start()
-        time.sleep(0.05)
+        time.sleep(0.1)
         ok = bool(done)
         thread.join()
         assert ok

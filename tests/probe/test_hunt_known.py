@@ -29,11 +29,9 @@ def _sdist(name, version):
     CACHE.mkdir(parents=True, exist_ok=True)
     archive = CACHE / f"{name}-{version}.tar.gz"
     if not archive.exists():
+        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
         done = subprocess.run(
-            [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
-            + ["--no-binary", ":all:", "-d", str(CACHE), f"{name}=={version}"],
-            capture_output=True,
-            text=True,
+            [*pip, "-d", str(CACHE), f"{name}=={version}"], capture_output=True, text=True
         )
         if not archive.exists():
             _skip(f"{name} {version} cannot be downloaded: {done.stderr[-200:]}")

@@ -314,7 +314,8 @@ class Hunt:
 def _give_up(finding: Finding, alone: Rate, bench: Bench) -> None:
     flipped = any(contrast.after_rate.mixed for contrast in finding.tried)
     if alone.mixed or flipped:
-        finding.reason = f"it fails {alone} times alone, and nothing that was changed explains it"
+        share = "at times" if flipped and not alone.mixed else f"{alone} times"
+        finding.reason = f"it fails {share} alone, and nothing that was changed explains it"
         finding.command = show.shell(bench.fresh.command([bench.target]))
         return
     finding.cause = Cause.NOT_REPRODUCED
