@@ -116,7 +116,10 @@ class Bench:
             else self.fresh.run([self.target], conditions)
         )
         self._learn(trial)
-        return self._note(trial.of(self.target))
+        result = trial.of(self.target)
+        if result is not None and result.outcome is Outcome.TIMEOUT and conditions.slowing:
+            return None  # it may only have been slow, and no failure of its own was seen
+        return self._note(result)
 
     def rate(self, run: Callable[[], bool | None], runs: int) -> Rate:
         """Count the failures of so many runs; those that say nothing do not count."""

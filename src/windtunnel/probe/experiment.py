@@ -49,6 +49,11 @@ class Conditions:
     date: float | None = None
     frozen: bool = False
 
+    @property
+    def slowing(self) -> bool:
+        """Whether a test takes longer under them, though nothing is wrong with it."""
+        return bool(self.rivals or self.paused or self.noise)
+
     def wishes(self) -> dict[str, object]:
         """Those of the fields that differ from their defaults, without ``environment``."""
         return {

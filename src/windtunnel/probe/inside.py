@@ -79,7 +79,7 @@ def _pause_repeatedly() -> int:
             os.kill(victim, signal.SIGSTOP)
             _sleep(_PAUSED_S)
             os.kill(victim, signal.SIGCONT)
-            _sleep(_RUNNING_S * stream.random())
+            _sleep(_RUNNING_S * (0.3 + stream.random()))
     finally:
         os._exit(0)
 

@@ -161,11 +161,12 @@ class Lab:
     def run(self, order: Sequence[str], conditions: Conditions = AS_IT_IS) -> Trial:
         """Run those tests in that order in a forked child."""
         self._serial += 1
+        limits, limit_s = _limits(self.site, conditions)
         request = {
             "order": [self._index[nodeid] for nodeid in order],
             "wishes": self.site.wishes(conditions),
-            "limits": self.site.limits,
-            "limit_s": self.site.limit_s * _slowness(conditions),
+            "limits": limits,
+            "limit_s": limit_s,
             "basetemp": str(self.site.folder / f"base{self._serial}"),
         }
         os.write(self._requests, json.dumps(request).encode() + b"\n")
@@ -201,9 +202,12 @@ class Lab:
         self._lines.close()
 
 
-def _slowness(conditions: Conditions) -> float:
-    """How much longer a test may take under these conditions."""
-    return 5.0 if conditions.rivals or conditions.paused or conditions.noise else 1.0
+def _limits(site: Site, conditions: Conditions) -> tuple[dict[str, float], float]:
+    """Seconds that each test, and any other, may take under these conditions."""
+    longer = 20.0 if conditions.slowing else 1.0
+    return {nodeid: limit_s * longer for nodeid, limit_s in site.limits.items()}, (
+        site.limit_s * longer
+    )
 
 
 class Fresh:
@@ -230,6 +234,7 @@ class Fresh:
     ) -> Trial:
         """Run that command under those conditions."""
         command = [sys.executable, *self.command(order, extra)[1:]]
+        limits, limit_s = _limits(self.site, conditions)
         lines, lines_in = os.pipe()
         stacks, stacks_in = os.pipe()
         wishes = self.site.wishes(conditions)
@@ -256,8 +261,8 @@ class Fresh:
                 lines,
                 stacks,
                 order,
-                self.site.limits,
-                limit_s=self.site.limit_s * _slowness(conditions),
+                limits,
+                limit_s=limit_s,
                 start_s=_COLLECT_WITHIN_S,
             )
         finally:
