@@ -174,7 +174,7 @@ class Hunt:
         self.collected = len(lab.items)
         self.site.protect(lab.rootdir)
         for error in lab.errors:
-            self.site.notes.append(f"could not be collected: {error.splitlines()[0]}")
+            self.site.notes.append(f"could not be collected: {error}")
         fresh = Fresh(self.site, _spelled(lab, self.site.cwd))
         whole = lab if lab.forkable else None
         if whole is None:

@@ -35,7 +35,8 @@ class LabServer:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keep what could not be collected."""
         if report.failed:
-            self.errors.append(f"{report.nodeid}: {str(report.longrepr)[-300:]}")
+            last = str(report.longrepr).strip().rpartition("\n")[2]
+            self.errors.append(f"{report.nodeid}: {last[:300]}")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
