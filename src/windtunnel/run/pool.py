@@ -14,7 +14,7 @@ import gc
 import os
 import signal
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ import pytest
 from windtunnel.core import REAL_CLOCK, Outcome, UsageError
 from windtunnel.run import children, neighbours, stacks, timeouts, wire, worker
 from windtunnel.run.crew import Crew, WorkerHandle, why_not_fork
+from windtunnel.run.durations import known_durations
 from windtunnel.run.grouping import OrderWatch, job_of
 from windtunnel.run.identity import WATCH
 from windtunnel.run.rerun import may_run_again
@@ -110,7 +111,7 @@ class Pool:
         planned = plan(
             jobs,
             self._state.worker_count,
-            known=known_durations(self._state),
+            known=known_durations(self._state, self._say),
             dist=settings.dist,
             keep_order=self._order.was_given,
         )
@@ -348,8 +349,8 @@ class Pool:
             for each in self._crew
             if each.running is not None and each.deadline_s is not None
         ]
-        outstanding = [each.outstanding for each in self._crew]
-        if 0 in outstanding and (max(outstanding) > 1 or self._dispenser.left):
+        idle = any(each.outstanding <= each.waiting for each in self._crew)
+        if idle and (self._dispenser.left or any(each.outstanding > 1 for each in self._crew)):
             # Somebody is idle: look again soon whether a test waits behind one that lasts.
             deadlines.append(REAL_CLOCK.monotonic() + _SOON_S)
         return max(0.0, min(deadlines) - REAL_CLOCK.monotonic()) if deadlines else None
@@ -388,13 +389,3 @@ class Pool:
             capture.resume_global_capture()
             if not started:  # else all that is printed from here on would be swallowed
                 capture.suspend_global_capture()
-
-
-def known_durations(state: RunState) -> Mapping[str, float]:
-    """Seconds each test takes, as far as the record knows (75th percentile)."""
-    if not state.record_path.exists():
-        return {}
-    from windtunnel.record import open_record
-
-    with open_record(state.record_path) as record:
-        return {row.nodeid: row.p75_s for row in record.durations().values()}

@@ -217,6 +217,8 @@ def run_forked(
     config = session.config
     state = config.stash[STATE]
     children.die_with_parent()
+    # How the controller stops a worker, also where it was itself started deaf to it (`cmd &`).
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     forget_exit_handlers()
     state.role, state.worker = "worker", worker
     set_environment(worker, state.worker_count, state.run_id)
@@ -347,6 +349,7 @@ def main(read: Callable[[], bytes] = sys.stdin.buffer.read) -> int:
     """Entry of ``python -m windtunnel.run.worker``; what to do comes pickled on stdin."""
     given = pickle.loads(read())
     children.die_with_parent()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path[:] = given["path"]
     sys.argv[:] = given["argv"]
     stream = wire.Stream(socket.socket(fileno=given["stream_fd"]))

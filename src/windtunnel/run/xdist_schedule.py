@@ -15,7 +15,7 @@ import pytest
 from xdist.scheduler.load import LoadScheduling  # type: ignore[import-untyped]
 from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
 
-from windtunnel.run.pool import known_durations
+from windtunnel.run.durations import known_durations
 from windtunnel.run.schedule import Dispenser, Job, Plan, plan
 from windtunnel.run.session import RunState
 
@@ -98,13 +98,15 @@ class DurationScheduling(LoadScheduling):  # type: ignore[misc]  # untyped
         return plan(
             [Job(nodeid, group) for nodeid, group in zip(nodeids, groups, strict=True)],
             workers,
-            known=known_durations(self._state),
+            known=known_durations(self._state, say=self.log),
             keep_order=bool(known and known["keep_order"]),
         )
 
     def _fill(self, node: WorkerController, ahead: int) -> None:
         while not node.shutting_down and len(self.node2pending[node]) < ahead:
-            index = self._dispenser.take(node.gateway.id)
+            # A node that gets nothing is sent home for good, so nobody's reserve is spared.
+            others = [other.gateway.id for other in self.nodes if other is not node]
+            index = self._dispenser.take(node.gateway.id, held_up=others)
             if index is None:
                 node.shutdown()  # what tells it to run its last test
                 return
