@@ -117,7 +117,8 @@ def run_once(source: Path, python: Path, mode: str, tests: str, tally: Tally) ->
     finally:
         shutil.rmtree(copy)
     summary = result.stdout + result.stderr
-    counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error)", summary)}
+    found = re.findall(r"(\d+) (passed|failed|error)", summary)
+    counts = {word: int(number) for number, word in found}
     if not counts:
         raise SystemExit(f"{mode}: no summary\n{summary[-3000:]}")
     tally.passed.append(counts.get("passed", 0))
@@ -139,19 +140,19 @@ def main() -> None:
     for name in names:
         project = PROJECTS[name]
         source, python = prepare(project)
-        subprocess.run(
-            [str(python), "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", str(ROOT)],
-            check=True,
-        )
+        pip = [str(python), "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall"]
+        subprocess.run([*pip, str(ROOT)], check=True)
         tallies = {mode: Tally() for mode in MODES}
         for _ in range(runs):
             for mode, tally in tallies.items():
                 run_once(source, python, mode, project.tests, tally)
         for mode, tally in tallies.items():
             clean = sum(1 for failed in tally.failed if not failed)
-            spread = f"{statistics.median(tally.seconds):.1f} ({min(tally.seconds):.1f}-{max(tally.seconds):.1f})"
+            low, high = min(tally.seconds), max(tally.seconds)
+            spread = f"{statistics.median(tally.seconds):.1f} ({low:.1f}-{high:.1f})"
             passed = f"{min(tally.passed)}-{max(tally.passed)}"
-            print(f"{name + ' ' + project.version:<20} {mode:<11} {passed:>12} {clean:>6} of {runs:<2} {spread:>16}")
+            title = f"{name} {project.version}"
+            print(f"{title:<20} {mode:<11} {passed:>12} {clean:>6} of {runs:<2} {spread:>16}")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,8 @@ def speed(tests: int, rounds: int) -> None:
             call(history)
             taken.setdefault(name, []).append(time.process_time() - begun)
     print(
-        f"speed: {tests} tests, {results} results, cold cache; CPU time, median of {rounds} (lowest-highest)"
+        f"speed: {tests} tests, {results} results, cold cache;"
+        f" CPU time, median of {rounds} (lowest-highest)"
     )
     for name, values in taken.items():
         print(f"  {name:34}{spread(values):>20} s")

@@ -73,7 +73,7 @@ def makespan(log: Path) -> float:
 
 def measure_makespans(total_s: float, rounds: int) -> None:
     sleeps = durations(total_s)
-    print(f"{len(sleeps)} sleeps, {total_s:.0f} s in all, {rounds} round(s); makespan / lower bound")
+    print(f"{len(sleeps)} sleeps, {total_s:.0f} s in all; makespan / lower bound, {rounds} rounds")
     modes = ["windtunnel", "windtunnel (no history)", *(f"xdist {mode}" for mode in XDIST_MODES)]
     for workers in (4, 8):
         bound = max(sum(sleeps) / workers, max(sleeps))

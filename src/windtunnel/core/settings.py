@@ -163,7 +163,9 @@ class Settings:
     redact: tuple[str, ...] = _setting(
         (), _lines, "regular expressions blanked out of recorded messages and output"
     )
-    flaky_min_results: int = _setting(3, _natural, "results below which no test is called flaky without near-proof")
+    flaky_min_results: int = _setting(
+        3, _natural, "results below which no test is called flaky without near-proof"
+    )
     flaky_failure_rate: float = _setting(0.30, _share, "failure rate of the simple rule")
     flaky_quarantine_results: int = _setting(
         5, _natural, "results from which a flaky test is recommended for quarantine"

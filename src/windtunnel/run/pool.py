@@ -122,7 +122,7 @@ class Pool:
         gc.freeze()
 
     def _say(self, line: str) -> None:
-        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        reporter: Any = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None and reporter.verbosity >= 0:
             reporter.write_line(line)
 
@@ -376,7 +376,7 @@ class Pool:
 
     @contextlib.contextmanager
     def _own_capture_suspended(self) -> Generator[None, None, None]:
-        capture = self._config.pluginmanager.getplugin("capturemanager")
+        capture: Any = self._config.pluginmanager.getplugin("capturemanager")
         if capture is None:
             yield
             return

@@ -278,7 +278,7 @@ def drop_controller_plugins(config: pytest.Config) -> None:
 
 def _own_capture(config: pytest.Config) -> None:
     """Capture into files of this process: the inherited ones share their offsets."""
-    capture = config.pluginmanager.getplugin("capturemanager")
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
     if capture is not None and capture._global_capturing is not None:
         capture.stop_global_capturing()
         capture.start_global_capturing()
