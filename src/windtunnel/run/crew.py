@@ -74,6 +74,8 @@ class Crew:
         self._workers: dict[str, WorkerHandle] = {}
         factory = getattr(session.config, "_tmp_path_factory", None)
         self._basetemp: Path | None = factory.getbasetemp() if factory is not None else None
+        if not spawn:
+            children.before_forks()
 
     def __iter__(self) -> Iterator[WorkerHandle]:
         return iter(list(self._workers.values()))
