@@ -153,6 +153,41 @@ def test_a_crashed_worker_is_replaced_and_its_test_named(pytester, windtunnel_ru
     assert "in test_segfaults" in text  # the stack
 
 
+@pytest.mark.parametrize("how", ["forked", "spawned"])
+def test_pytest_exit_in_a_test_ends_the_run_with_its_message_and_code(
+    pytester, windtunnel_run, how
+):
+    if how == "spawned":
+        pytester.makeconftest("import os\nos.environ.get('PYTEST_XDIST_WORKER')")
+    pytester.makepyfile(
+        """
+        import pytest
+        def test_it(): pytest.exit("the bench is gone", returncode=77)
+        """
+    )
+    result = windtunnel_run("-n", "2")
+    result.stdout.fnmatch_lines(["!*Exit: the bench is gone !*"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+    assert result.ret == 77
+
+
+def test_a_child_that_comes_back_out_of_its_test_is_no_second_worker(pytester, windtunnel_run):
+    pytester.makepyfile(
+        """
+        import os
+        import pytest
+        def test_forks():
+            pid = os.fork()
+            if pid:
+                assert os.waitpid(pid, 0) == (pid, 0)
+        @pytest.mark.parametrize("i", range(3))
+        def test_after(i): pass
+        """
+    )
+    result = windtunnel_run("-n", "2")
+    result.assert_outcomes(passed=4)
+
+
 def test_a_hung_worker_is_killed_and_its_stacks_are_shown(pytester, windtunnel_run):
     pytester.makepyfile(
         """

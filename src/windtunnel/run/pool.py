@@ -225,7 +225,7 @@ class Pool:
             one.ready = True
         elif isinstance(message, wire.Broken):
             if message.exit_code is not None:
-                pytest.exit(f"windtunnel: {message.text}", returncode=message.exit_code)
+                pytest.exit(message.text, returncode=message.exit_code)
             raise RuntimeError(f"worker {one.name} broke:\n{message.text}")
         else:
             one.left = True

@@ -20,6 +20,8 @@ import sys
 import traceback
 from typing import Any, TypeAlias
 
+import pytest
+
 from windtunnel.core import WindtunnelError
 
 _LENGTH = struct.Struct("!I")
@@ -51,8 +53,9 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Broken:
-    """The worker cannot go on. ``exit_code`` is that of an error meant for the user, whose
-    message is ``text``; None when the machinery itself failed, and ``text`` is the traceback."""
+    """The worker cannot go on. ``exit_code`` is that of an error meant for the user, or of a test
+    that called ``pytest.exit``, whose message is ``text``; None when the machinery itself failed,
+    and ``text`` is the traceback."""
 
     text: str
     exit_code: int | None
@@ -71,7 +74,10 @@ Upward: TypeAlias = Collected | Progress | Broken | Leaving
 def broken(error: BaseException) -> Broken:
     """The message that tells the controller of an error."""
     if isinstance(error, WindtunnelError):
-        return Broken(str(error), int(error.exit_code))
+        return Broken(f"windtunnel: {error}", int(error.exit_code))
+    if isinstance(error, pytest.exit.Exception):
+        code = pytest.ExitCode.INTERRUPTED if error.returncode is None else error.returncode
+        return Broken(error.msg, int(code))
     return Broken("".join(traceback.format_exception(error)), None)
 
 

@@ -138,6 +138,10 @@ class Worker:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if os.getpid() != self._pid:
+            # A test forked and its child came back out of the test. It is no worker: what it
+            # says would be taken for the worker's, and it would wait for tests of its own.
+            os._exit(1 if report.failed else 0)
         self._reports.append(packed(self._session.config, report))
 
     def pytest_warning_recorded(
@@ -334,7 +338,11 @@ class SpawnedSession:
         state = session.config.stash[STATE]
         state.worker_count = int(self._input["workercount"])
         self._stream.send(wire.Collected(tuple(item.nodeid for item in session.items)))
-        serve(session, state, self._stream, self._queue)
+        try:
+            serve(session, state, self._stream, self._queue)
+        except pytest.exit.Exception as error:
+            self._stream.send(wire.broken(error))
+            raise
         return True
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
