@@ -225,6 +225,26 @@ def test_each_rerun_of_a_test_begins_fresh(run) -> None:
     result.stdout.fnmatch_lines(["*1 passed, 2 rerun*"])
 
 
+def test_what_the_process_keeps_from_an_earlier_test_still_works_in_a_later_one(run) -> None:
+    result = run(
+        test_it="""
+    import functools, logging.handlers
+
+    @functools.cache
+    def log():
+        folder = Path.home() / ".app"
+        folder.mkdir()
+        return logging.handlers.RotatingFileHandler(folder / "app.log")
+
+    @pytest.mark.parametrize("turn", range(3))
+    def test_turn(turn):
+        assert not (Path.home() / ".app").exists()
+        log().doRollover()
+    """
+    )
+    result.assert_outcomes(passed=3)
+
+
 def test_nothing_is_left_on_disk(run, pytester: pytest.Pytester) -> None:
     base = pytester.path / "base"
     run(

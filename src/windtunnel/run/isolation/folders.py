@@ -2,6 +2,9 @@
 
 A pair that its test left empty serves the next test again, since nobody can tell it from a new
 one: most tests write to neither, and then pay no file system work but two listings.
+
+What a test wrote stays until the process has run its last test: a log handler, or whatever else
+the process opened once and keeps, may still write there long after that test.
 """
 
 from __future__ import annotations
@@ -40,11 +43,13 @@ class Folders:
         return self._current
 
     def release(self) -> None:
-        """The test is over: what it wrote goes."""
+        """The test is over: the next one sees nothing of what it wrote."""
         folder = self._current
-        if folder is not None and not _as_new(folder):
-            self._current = None
-            remove_tree(folder.path)
+        if folder is None or _as_new(folder):
+            return
+        self._current = None
+        for path in _beside(folder):  # a copy of the project, large and the test's alone
+            remove_tree(path)
 
     def remove(self) -> None:
         """Remove all folders."""
@@ -64,6 +69,14 @@ class Folders:
         os.mkdir(folder.tmp, 0o700)
         os.mkdir(folder.home, 0o700)
         return folder
+
+
+def _beside(folder: Folder) -> list[str]:
+    try:
+        paths = [os.path.join(folder.path, name) for name in os.listdir(folder.path)]
+    except OSError:
+        return []
+    return [path for path in paths if path not in (folder.tmp, folder.home)]
 
 
 def _as_new(folder: Folder) -> bool:
