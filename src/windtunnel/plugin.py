@@ -225,6 +225,7 @@ def _state(config: pytest.Config) -> RunState:
         run_id=str(given.get("wt_run_id", "")) if given is not None else "",
         seed=seed,
         root=config.rootpath,
+        invoked_in=config.invocation_params.dir,
         under_xdist=xdist_controller or (given is not None and "wt_pool" not in given),
         worker_count=int(given["workercount"]) if given is not None else 0,
     )

@@ -7,6 +7,7 @@ them out records the run, and those tests whose worker died before it could.
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from collections.abc import Generator
 
@@ -274,8 +275,11 @@ def message_of(report: pytest.TestReport) -> str:
 
 
 def replay_command(nodeid: str, state: RunState) -> str:
-    """The command that runs that test again under the same seed and isolation."""
-    words = ["windtunnel", "run", nodeid, "--seed", str(state.seed.value)]
+    """The command that runs that test again under the same seed and isolation, from the folder
+    in which the run's command was given: node ids begin at the root, command lines there."""
+    file, separator, rest = nodeid.partition("::")
+    file = os.path.relpath(state.root / file, state.invoked_in)
+    words = ["windtunnel", "run", file + separator + rest, "--seed", str(state.seed.value)]
     if state.isolation:
         words += ["--isolation", ",".join(sorted(state.isolation))]
     return shlex.join(words)

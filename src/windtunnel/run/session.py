@@ -24,6 +24,7 @@ class RunState:
     :param worker: ``gw0`` and so on in a worker, ``main`` elsewhere.
     :param run_id: the run's name in the record.
     :param root: the project's root (pytest's rootdir).
+    :param invoked_in: the folder that the command was given in.
     :param isolation: what isolation this process really has, once it has it. Code that applies
         an isolation adds its name here.
     :param under_xdist: whether controller and workers are pytest-xdist's.
@@ -35,6 +36,7 @@ class RunState:
     run_id: str
     seed: Seed
     root: Path
+    invoked_in: Path
     isolation: set[str] = dataclasses.field(default_factory=set[str])
     under_xdist: bool = False
     worker_count: int = 0
