@@ -56,3 +56,14 @@ def _fail_if_missing_under_ci(report: pytest.TestReport | pytest.CollectReport) 
     if report.skipped and MISSING in reason and os.environ.get("CI") == "true":
         report.outcome = "failed"
         report.longrepr = f"{reason}\nCI=true: a skip for a missing tool is a failure"
+
+
+@pytest.fixture(autouse=True)
+def _lean_inner_sessions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the hundreds of sessions that tests start the import of Hypothesis.
+
+    Its plugin imports all of it at the end of every session, also where nothing uses it.
+    """
+    if "pytester" in request.fixturenames:
+        request.getfixturevalue("pytester")  # it deletes the variable
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")

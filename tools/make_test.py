@@ -42,8 +42,10 @@ def main() -> int:
     except environments.SetupError as error:
         return steps.fail(error)
     todo = _lint() if given.lint else [*_tests(main_version, suites), *_lint(), *_demonstration()]
-    steps.say(f"running {len(todo)} steps, {jobs} at a time")
+    steps.say(f"running {len(todo)} steps, {jobs} at a time{'' if given.lint else ', then one'}")
     results = pool.run(todo)
+    if not given.lint:
+        results += steps.Steps(ROOT, 1).run([_quiet()])
     broken = [result.step.name for result in results if result.code]
     if broken:
         steps.say(f"not right: {', '.join(broken)}")
@@ -104,10 +106,17 @@ def _tests(main_version: str, others: dict[str, Path]) -> list[Step]:
     return [suites[0], once, *suites[1:], doctests]
 
 
+def _quiet() -> Step:
+    """Tests that tell an idle machine from a loaded one, which therefore run by themselves."""
+    python = environments.main_interpreter()
+    options = ["-q", "--color=no", "--tb=short", "-p", "no:cacheprovider"]
+    return Step("tests in quiet", [str(python), "-m", "pytest", "tests", "-m", "quiet", *options])
+
+
 def _pytest(name: str, python: Path, arguments: list[str]) -> Step:
     # Steps that run side by side must not share pytest's cache.
     cache = environments.CACHE / f"pytest {name}"
-    options = ["-q", "--color=no", "--tb=short", "-o", f"cache_dir={cache}"]
+    options = ["-m", "not quiet", "-q", "--color=no", "--tb=short", "-o", f"cache_dir={cache}"]
     return Step(name, [str(python), "-m", "pytest", *arguments, *options])
 
 

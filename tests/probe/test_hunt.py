@@ -236,7 +236,9 @@ KINDS = """
         pytest.param("test_zone", ["listings", "zone"], "time", marks=LINUX),
         ("test_date", ["zone", "date"], "time"),
         ("test_race", ["seed", "network", "threads"], "concurrency or async wait"),
-        ("test_wait", ["network", "load"], "concurrency or async wait"),
+        pytest.param(
+            "test_wait", ["network", "load"], "concurrency or async wait", marks=pytest.mark.quiet
+        ),
         pytest.param(
             "test_network",
             ["seed", "network"],

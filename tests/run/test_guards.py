@@ -23,7 +23,8 @@ def run(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., list[ViolationRow]]:
     """Run a suite that passes; returns the pollution on record."""
-    for name in [name for name in os.environ if name.startswith(("PYTEST_", "COV_", "CI"))]:
+    ours = ("PYTEST_X", "PYTEST_C", "COV_", "CI")
+    for name in [name for name in os.environ if name.startswith(ours)]:
         monkeypatch.delenv(name)
 
     def go(text: str, *args: str, passed: int, base: str = BASE) -> list[ViolationRow]:

@@ -64,7 +64,8 @@ def test_variable(turn):
 def test_it_fails_without_isolation_and_passes_with_it(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, str]
 ) -> None:
-    for name in [name for name in os.environ if name.startswith(("PYTEST_", "COV_", "CI"))]:
+    ours = ("PYTEST_X", "PYTEST_C", "COV_", "CI")
+    for name in [name for name in os.environ if name.startswith(ours)]:
         monkeypatch.delenv(name)
     pytester.makepyfile(test_one=SUITE, test_two=SUITE)
     plain = pytester.runpytest_subprocess(*workers, "-p", "no:asyncio", "-p", "no:randomly")

@@ -20,7 +20,8 @@ BASE = """
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
     """Run a suite in a pytest of its own: ``run("-x", test_it="...")``."""
-    for name in [name for name in os.environ if name.startswith(("PYTEST_", "COV_", "CI"))]:
+    ours = ("PYTEST_X", "PYTEST_C", "COV_", "CI")
+    for name in [name for name in os.environ if name.startswith(ours)]:
         monkeypatch.delenv(name)
 
     def go(*args: str, isolation: str = "fork", **files: str) -> pytest.RunResult:

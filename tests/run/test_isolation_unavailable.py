@@ -24,7 +24,8 @@ POWERLESS = (
 
 @pytest.fixture
 def run_powerless(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, require_tool):
-    for name in [name for name in os.environ if name.startswith(("PYTEST_", "COV_", "CI"))]:
+    ours = ("PYTEST_X", "PYTEST_C", "COV_", "CI")
+    for name in [name for name in os.environ if name.startswith(ours)]:
         monkeypatch.delenv(name)
     unshare, _ = require_tool("unshare"), require_tool("setpriv")
     pytester.makepyfile(test_it="def test_it(): open('made', 'w').close()\n")

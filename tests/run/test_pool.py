@@ -280,6 +280,21 @@ def test_captured_output_belongs_to_its_test(pytester, windtunnel_run):
         assert output.count("python") == output.count("child") == 1
 
 
+@pytest.mark.parametrize("how", ["fd", "sys", "tee-sys", "no"])
+def test_streams_taken_at_import_are_those_of_the_tests(how, pytester, windtunnel_run):
+    pytester.makepyfile(
+        """
+        import pytest, sys
+        from sys import stderr, stdout
+        @pytest.mark.parametrize("file", [stdout, stderr], ids=["out", "err"])
+        def test_it(file):
+            assert stdout is sys.stdout and stderr is sys.stderr
+            assert file in (sys.stdout, sys.stderr)
+        """
+    )
+    windtunnel_run("-n", "2", f"--capture={how}").assert_outcomes(passed=2)
+
+
 def test_tmp_paths_of_workers_are_apart_also_under_a_given_basetemp(pytester, windtunnel_run):
     pytester.makepyfile(
         """
@@ -481,3 +496,8 @@ def test_an_unknown_setting_and_value_are_one_clear_error(pytester, windtunnel_r
     pytester.makepyprojecttoml("[tool.windtunnel]\nisolaton = 'env'\n")
     result = windtunnel_run()
     assert "did you mean isolation?" in result.stdout.str() + result.stderr.str()
+
+
+def test_a_failed_comparison_is_explained_by_a_worker_as_by_a_serial_run(pytester, windtunnel_run):
+    pytester.makepyfile("def test_it(): assert 'one' not in {'one': 1}")
+    windtunnel_run("-n", "1").stdout.fnmatch_lines(["E * 'one' not in {'one': 1}*"])

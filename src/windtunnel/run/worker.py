@@ -14,6 +14,7 @@ import random
 import signal
 import socket
 import sys
+import tempfile
 import warnings
 import weakref
 from collections import deque
@@ -275,17 +276,45 @@ def drop_controller_plugins(config: pytest.Config) -> None:
 
     manager = config.pluginmanager
     xml = config.stash.get(xml_key, None)
-    for plugin in (manager.getplugin("terminalreporter"), xml):
-        if plugin is not None and manager.is_registered(plugin):
-            manager.unregister(plugin)
+    if xml is not None and manager.is_registered(xml):
+        manager.unregister(xml)
+    reporter: Any = manager.getplugin("terminalreporter")
+    if reporter is not None:
+        manager.unregister(reporter)
+        silent = SilentTerminal(config)
+        silent._tw.hasmarkup = reporter._tw.hasmarkup
+        manager.register(silent, "terminalreporter")
+
+
+class SilentTerminal:
+    """Stands where pytest and plugins look for the terminal; what they write goes nowhere.
+
+    pytest itself asks it, for one, how to highlight the two sides of a failed comparison. It has
+    no hooks, so reports cost nothing here.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._reporter = pytest.TerminalReporter(config, open(os.devnull, "w"))  # noqa: SIM115
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reporter, name)
 
 
 def _own_capture(config: pytest.Config) -> None:
-    """Capture into files of this process: the inherited ones share their offsets."""
+    """Capture into files of this process: the inherited ones share their offsets.
+
+    The stream objects stay, since modules imported at collection hold ``sys.stdout``.
+    """
     capture: Any = config.pluginmanager.getplugin("capturemanager")
-    if capture is not None and capture._global_capturing is not None:
-        capture.stop_global_capturing()
-        capture.start_global_capturing()
+    if capture is None or capture._global_capturing is None:
+        return
+    for name in ("out", "err"):
+        stream = getattr(capture._global_capturing, name, None)
+        if hasattr(stream, "targetfd"):
+            with tempfile.TemporaryFile(buffering=0) as fresh:
+                os.dup2(fresh.fileno(), stream.tmpfile.fileno(), inheritable=False)
+    capture.resume_global_capture()
+    capture.read_global_capture()  # where it is kept in memory: what the controller printed
 
 
 def forget_exit_handlers() -> None:
