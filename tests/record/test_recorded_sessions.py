@@ -122,3 +122,27 @@ def test_another_name_of_the_record_is_kept_to(project: Path) -> None:
         assert len(record.outcomes(1)) == 60
         line = json.dumps(record.runs()[0].argv)
     assert "mine.db" in line
+
+
+@pytest.mark.parametrize("how", ["pytest -x", "pytest -x -n 2", "windtunnel run -x -n 2"])
+def test_the_failure_that_stopped_the_run_is_recorded(project: Path, how: str) -> None:
+    (project / "test_it.py").write_text("def test_fails(): assert 0\ndef test_other(): pass\n")
+    session = start(project, *how.split())
+    output = session.communicate()[0].decode()
+    assert session.returncode in (1, 2), output  # xdist's own is 2
+    with read(project) as record:
+        outcomes = record.outcomes(record.runs()[0].number)
+    assert [row.outcome for row in outcomes if "fails" in row.nodeid] == ["failed"]
+
+
+def test_replay_lines_work_where_the_command_was_given(project: Path) -> None:
+    (project / "test_it.py").write_text("def test_fails(): assert 0\n")
+    above = project.parent
+    session = start(above, "windtunnel", "run", "project", "-n", "1")
+    output = session.communicate()[0].decode()
+    with read(project) as record:
+        (row,) = record.outcomes(record.runs()[0].number)
+    assert row.nodeid == "test_it.py::test_fails"
+    assert row.replay in output
+    again = start(above, *row.replay.split())
+    assert "1 failed" in again.communicate()[0].decode()

@@ -173,6 +173,13 @@ class TestRecorder:
         if attempt is not None and attempt.reported:
             self._finish(attempt)
 
+    def pytest_windtunnel_process_finished(self) -> None:
+        # Under -x the run is stopped while the failed test is being torn down: it has failed.
+        for attempt in self._under_way.values():
+            if attempt.outcome.bad:
+                self._finish(attempt)
+        self._under_way.clear()
+
     def _begin(self, nodeid: str, number: int) -> _Attempt:
         attempt = _Attempt(nodeid, REAL_CLOCK.time(), self._order, number)
         self._order += 1
