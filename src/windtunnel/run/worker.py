@@ -309,7 +309,7 @@ def _own_capture(config: pytest.Config) -> None:
     if capture is None or capture._global_capturing is None:
         return
     for name in ("out", "err"):
-        stream = getattr(capture._global_capturing, name, None)
+        stream: Any = getattr(capture._global_capturing, name, None)
         if hasattr(stream, "targetfd"):
             with tempfile.TemporaryFile(buffering=0) as fresh:
                 os.dup2(fresh.fileno(), stream.tmpfile.fileno(), inheritable=False)
