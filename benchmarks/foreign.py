@@ -47,7 +47,9 @@ PROJECTS = {
         Project("click", "8.1.7"),
         Project("structlog", "24.4.0", ("freezegun", "pretend", "pytest-asyncio", "twisted")),
         Project("marshmallow", "3.22.0", ("pytz", "simplejson")),
-        Project("attrs", "24.2.0", ("hypothesis", "cloudpickle")),
+        Project("more-itertools", "10.5.0"),
+        Project("itsdangerous", "2.2.0", ("freezegun",)),
+        Project("tabulate", "0.9.0", (), "test"),
     )
 }
 MODES = {
