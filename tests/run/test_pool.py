@@ -171,6 +171,48 @@ def test_pytest_exit_in_a_test_ends_the_run_with_its_message_and_code(
     assert result.ret == 77
 
 
+@pytest.mark.parametrize(("name", "code"), [("shouldstop", 2), ("shouldfail", 1)])
+def test_a_test_may_stop_the_session(pytester, windtunnel_run, name, code):
+    pytester.makepyfile(
+        f"""
+        import pytest
+        @pytest.mark.parametrize("i", range(200))
+        def test_it(i, request):
+            if i == 5: request.session.{name} = "the bench is gone"
+        """
+    )
+    result = windtunnel_run("-n", "2")
+    result.stdout.fnmatch_lines(["!*the bench is gone*"])
+    assert result.ret == code
+    assert result.parseoutcomes()["passed"] < 200
+
+
+def test_tests_that_swallow_ctrl_c_do_not_keep_the_run_going(pytester):
+    pytester.makepyfile(
+        """
+        import pathlib, time
+        import pytest
+        @pytest.mark.parametrize("i", range(9))
+        def test_it(i):
+            pathlib.Path(f"began-{i}").touch()
+            try: time.sleep(60)
+            except KeyboardInterrupt: pass
+        """
+    )
+    process = pytester.popen(
+        [sys.executable, "-m", "windtunnel", "run", "-n", "2"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    wait_for(lambda: len(list(pytester.path.glob("began-*"))) == 2, what="two tests")
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=50)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    # A worker may have begun its next one before the controller heard of the signal.
+    assert len(list(pytester.path.glob("began-*"))) <= 4
+
+
 def test_a_child_that_comes_back_out_of_its_test_is_no_second_worker(pytester, windtunnel_run):
     pytester.makepyfile(
         """

@@ -187,6 +187,10 @@ class Crew:
         for each in self:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(each.pid, signal.SIGINT)
+            # A test may swallow the signal; then its worker begins no other.
+            while each.queue.steal() is not None:
+                pass
+            each.queue.put(wire.STOP)
         until_s = REAL_CLOCK.monotonic() + _LEAVE_WITHIN_S
         while self._workers:
             left_s = until_s - REAL_CLOCK.monotonic()

@@ -227,6 +227,11 @@ class Pool:
             if message.exit_code is not None:
                 pytest.exit(message.text, returncode=message.exit_code)
             raise RuntimeError(f"worker {one.name} broke:\n{message.text}")
+        elif isinstance(message, wire.Stopped):
+            if message.failed:
+                self._session.shouldfail = message.reason
+            else:
+                self._session.shouldstop = message.reason
         else:
             one.left = True
             neighbours.worker_left(self._config, one.name, message.output)

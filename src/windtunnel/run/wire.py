@@ -62,13 +62,21 @@ class Broken:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Stopped:
+    """A test or plugin in the worker set ``session.shouldstop`` or ``shouldfail`` to this."""
+
+    reason: str
+    failed: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Leaving:
     """The worker has ended in order. ``output`` is what it hands to the controller's plugins."""
 
     output: dict[str, Any]
 
 
-Upward: TypeAlias = Collected | Progress | Broken | Leaving
+Upward: TypeAlias = Collected | Progress | Broken | Stopped | Leaving
 
 
 def broken(error: BaseException) -> Broken:

@@ -77,6 +77,18 @@ class Worker:
             self._expected_next = upcoming
             hook.pytest_runtest_protocol(item=item, nextitem=upcoming)
             self._finished.append(index)
+            self._pass_on_stop()
+
+    def _pass_on_stop(self) -> None:
+        session = self._session
+        reason = session.shouldfail or session.shouldstop
+        if not reason:
+            return
+        self._send()
+        self._stream.send(wire.Stopped(str(reason), bool(session.shouldfail)))
+        while not self._stopping:  # the controller ends the run, and with it this worker
+            self._receive(block=True)
+        self._next.clear()
 
     # -- from the controller ----------------------------------------------------------------
 
