@@ -136,6 +136,34 @@ def test_the_shown_command_reproduces_the_failure(suite, tmp_path):
     assert "1 failed, 2 passed" in done.stdout, done.stdout
 
 
+def test_fresh_processes_and_the_command_run_the_order_even_where_the_project_sorts(
+    suite, tmp_path
+):
+    hunt = suite(
+        conftest="""
+            def pytest_collection_modifyitems(items):
+                items.sort(key=lambda item: item.name)
+        """,
+        test_it="""
+            ran = []
+
+            class TestVictim:
+                def test_a(self):
+                    assert not ran
+
+            def test_z():
+                ran.append("z")
+        """,
+    )
+    found = hunt("test_it.py::TestVictim")["test_it.py::TestVictim::test_a"]
+    assert found["cause"] == "order-dependent victim"
+    assert found["polluters"] == ["test_it.py::test_z"]
+    assert found["confirmed"] == {"failures": 2, "runs": 2}
+    again = found["command"].replace("python -m", f"{sys.executable} -m")
+    done = subprocess.run(again, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert "1 failed, 1 passed" in done.stdout
+
+
 def test_importing_another_test_file_can_be_the_polluter(suite, tmp_path):
     hunt = suite(
         shared="registered = []",

@@ -100,11 +100,13 @@ class Trial:
     :param results: of the tests that ran, in the order they ran in.
     :param missing: conditions that could not be had, each with the reason.
     :param reached: hosts outside this machine that the tests tried to reach.
+    :param order: the tests in the order that a fresh process gave them.
     """
 
     results: tuple[Result, ...]
     missing: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
     reached: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
 
     def of(self, nodeid: str) -> Result | None:
         """The last result of that test; None when it did not run."""

@@ -220,11 +220,15 @@ class Fresh:
     def __init__(self, site: Site, spelled: Mapping[str, str]) -> None:
         self.site = site
         self.spelled = spelled
+        self.reordered = False
 
     def command(self, order: Sequence[str], extra: Sequence[str] = ()) -> list[str]:
         """The command that runs those tests in that order."""
-        tests = [self.spelled.get(nodeid, nodeid) for nodeid in order]
-        return ["python", "-m", "pytest", *self.site.arguments, *extra, *tests]
+        command = ["python", *self._words(order, extra)]
+        if self.reordered and len(order) > 1:
+            wishes = json.dumps({"order": list(order)})
+            return ["python", "-m", "windtunnel.probe.chamber", wishes, *command]
+        return command
 
     def run(
         self,
@@ -232,12 +236,34 @@ class Fresh:
         conditions: Conditions = AS_IT_IS,
         extra: Sequence[str] = (),
     ) -> Trial:
-        """Run that command under those conditions."""
-        command = [sys.executable, *self.command(order, extra)[1:]]
+        """Run that command under those conditions.
+
+        Where pytest gives the tests another order than the command line does, as a project's
+        conftest or fixtures of wider scope can have it, the order is forced, then and from then on.
+        """
+        trial = self._run(order, conditions, extra)
+        if not self.reordered and trial.order != tuple(order):
+            if sorted(trial.order) != sorted(order):
+                return trial
+            self.reordered = True
+            self.site.notes.append(
+                "the project gives its tests an order of its own, so commands force theirs"
+            )
+            return self._run(order, conditions, extra)
+        return trial
+
+    def _words(self, order: Sequence[str], extra: Sequence[str]) -> list[str]:
+        tests = [self.spelled.get(nodeid, nodeid) for nodeid in order]
+        return ["-m", "pytest", *self.site.arguments, *extra, *tests]
+
+    def _run(self, order: Sequence[str], conditions: Conditions, extra: Sequence[str]) -> Trial:
+        command = [sys.executable, *self._words(order, extra)]
         limits, limit_s = _limits(self.site, conditions)
         lines, lines_in = os.pipe()
         stacks, stacks_in = os.pipe()
         wishes = self.site.wishes(conditions)
+        if self.reordered:
+            wishes["order"] = list(order)
         pipes = {"lines": lines_in, "stacks": stacks_in}
         process = subprocess.Popen(
             [*_CHAMBER, json.dumps(wishes), *command],

@@ -189,6 +189,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """A fresh process runs its tests: number them, and say when all is done."""
+    rank = {nodeid: index for index, nodeid in enumerate(_wishes.get("order", ()))}
+    if rank and rank.keys() >= {item.nodeid for item in session.items}:
+        session.items.sort(key=lambda item: rank[item.nodeid])
     if reporter is None:
         return (yield)
     nodeids = [item.nodeid for item in session.items]

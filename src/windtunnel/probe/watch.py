@@ -82,7 +82,12 @@ class Watched:
 
     def trial(self) -> Trial:
         """All of it."""
-        return Trial(results=tuple(self.results), missing=self.missing, reached=tuple(self.reached))
+        return Trial(
+            results=tuple(self.results),
+            missing=self.missing,
+            reached=tuple(self.reached),
+            order=tuple(self.nodeids),
+        )
 
 
 def watch(
