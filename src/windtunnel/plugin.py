@@ -196,7 +196,7 @@ def _introduce_judge(config: pytest.Config) -> None:
 
 
 def _state(config: pytest.Config) -> RunState:
-    from windtunnel.run.session import STATE, RunState
+    from windtunnel.run.session import STATE, RunState, recordable
 
     options = {
         name: value
@@ -205,6 +205,10 @@ def _state(config: pytest.Config) -> RunState:
     }
     ini = {name: value for name in FIELDS if (value := config.getini(f"wt_{name}"))}
     settings = Settings.resolve(options, ini, read_pyproject(config.rootpath))
+    settings, elsewhere = recordable(settings, config.rootpath)
+    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+    if elsewhere and reporter is not None:
+        reporter.write_line(elsewhere)
     given: dict[str, Any] | None = getattr(config, "workerinput", None)
     if config.option.usepdb or config.option.trace:
         settings = dataclasses.replace(settings, workers=0)  # a debugger needs this terminal

@@ -543,3 +543,20 @@ def test_an_unknown_setting_and_value_are_one_clear_error(pytester, windtunnel_r
 def test_a_failed_comparison_is_explained_by_a_worker_as_by_a_serial_run(pytester, windtunnel_run):
     pytester.makepyfile("def test_it(): assert 'one' not in {'one': 1}")
     windtunnel_run("-n", "1").stdout.fnmatch_lines(["E * 'one' not in {'one': 1}*"])
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_project_that_cannot_be_written_is_tested_and_recorded_elsewhere(
+    pytester, windtunnel_run, monkeypatch, workers
+):
+    pytester.makepyfile("def test_it(): pass")
+    Path(".windtunnel").write_text("in the way", encoding="utf-8")
+    monkeypatch.setenv("WINDTUNNEL_HOME", str(pytester.path / "home"))
+    result = windtunnel_run("-n", workers)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*this run is recorded in */home/records/*/record.db"])
+    (record,) = Path("home/records").glob("*/record.db")
+    from windtunnel.record import open_record
+
+    with open_record(record) as opened:
+        assert [row.exit_code for row in opened.runs()] == [0]

@@ -6,6 +6,8 @@ One :class:`RunState` lives in ``config.stash[STATE]`` of every process that tak
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -59,3 +61,27 @@ class RunState:
 
 STATE = pytest.StashKey[RunState]()
 """Where ``config.stash`` keeps this process's :class:`RunState`."""
+
+
+def recordable(settings: Settings, root: Path) -> tuple[Settings, str]:
+    """The settings with a record that can be written, and what to say where that is another.
+
+    A project may be read-only, or its ``.windtunnel`` in the way. Its tests are run all the same,
+    and remembered in the user's own folder.
+    """
+    folder = (root / settings.record).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(folder, os.W_OK) else "it is read-only"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if not reason:
+        return settings, ""
+    from windtunnel.own import home
+
+    name = hashlib.blake2b(os.fsencode(root), digest_size=8).hexdigest()
+    other = home.folder("records") / name / "record.db"
+    other.parent.mkdir(exist_ok=True)
+    html = str(other.parent / "report.html") if settings.html else ""
+    said = f"windtunnel: cannot write to {folder} ({reason}); this run is recorded in {other}"
+    return dataclasses.replace(settings, record=str(other), html=html), said
