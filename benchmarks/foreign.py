@@ -68,20 +68,30 @@ def prepare(project: Project) -> tuple[Path, Path]:
         return next(path for path in (home / "src").iterdir() if path.is_dir()), python
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    quiet = {"check": True, "stdout": subprocess.DEVNULL}
-    subprocess.run([sys.executable, "-m", "venv", str(home / "venv")], **quiet)
-    pip = [str(python), "-m", "pip", "install", "-q"]
+    # Building an sdist runs its code, so pip works in the sandbox too, with the network.
+    subprocess.run([sys.executable, "-m", "venv", str(home / "venv")], check=True)
+    pip = [str(python), "-m", "pip"]
     requirement = f"{project.name}=={project.version}"
-    download = [str(python), "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
-    subprocess.run([*download, "-d", str(home), requirement], **quiet)
+    boxed(home, [*pip, "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", str(home),
+                 requirement])  # fmt: skip
     archive = next(home.glob("*.tar.gz"))
     with tarfile.open(archive) as tar:
         tar.extractall(home / "src", filter="data")
     source = next(path for path in (home / "src").iterdir() if path.is_dir())
-    subprocess.run([*pip, project.pytest, "pytest-xdist", str(ROOT), *project.needs], **quiet)
-    subprocess.run([*pip, str(source)], **quiet)
+    boxed(home, [*pip, "install", "-q", project.pytest, "pytest-xdist", "rich", *project.needs])
+    boxed(home, [*pip, "install", "-q", str(source)])
     done.touch()
     return source, python
+
+
+def boxed(home: Path, command: list[str]) -> None:
+    """Run a command that may write below ``home`` alone, and reach the network."""
+    box = [
+        "bwrap", "--die-with-parent", "--unshare-pid", "--ro-bind", "/", "/", "--dev", "/dev",
+        "--proc", "/proc", "--tmpfs", "/tmp", "--bind", str(home), str(home),
+        "--setenv", "HOME", "/tmp",
+    ]  # fmt: skip
+    subprocess.run([*box, *command], check=True, stdout=subprocess.DEVNULL)
 
 
 def sandboxed(source: Path, python: Path, arguments: list[str]) -> list[str]:

@@ -29,9 +29,13 @@ def _sdist(name, version):
     CACHE.mkdir(parents=True, exist_ok=True)
     archive = CACHE / f"{name}-{version}.tar.gz"
     if not archive.exists():
+        # To tell an sdist's version pip runs its code, so that too happens in the sandbox.
+        box = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+        box += ["--tmpfs", "/tmp", "--bind", str(CACHE), str(CACHE), "--setenv", "HOME", "/tmp"]
+        box += ["--unshare-pid", "--die-with-parent", "--"]
         pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
         done = subprocess.run(
-            [*pip, "-d", str(CACHE), f"{name}=={version}"], capture_output=True, text=True
+            [*box, *pip, "-d", str(CACHE), f"{name}=={version}"], capture_output=True, text=True
         )
         if not archive.exists():
             _skip(f"{name} {version} cannot be downloaded: {done.stderr[-200:]}")
