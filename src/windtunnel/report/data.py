@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
-from windtunnel.core import Flakiness, Outcome, Settings, Stability
+from windtunnel.core import Flakiness, Outcome, Settings
 from windtunnel.record.protocol import (
     OutcomeRow,
     RecentRow,
@@ -216,7 +216,7 @@ def view_of(
         flaky=tuple(
             one
             for one in judged
-            if one.stability is Stability.FLAKY and one.environment in ("", run.environment)
+            if one.suspect and one.environment in ("", run.environment)
         ),
         judged=judge is not None,
         page=page,
