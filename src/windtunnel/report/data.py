@@ -214,9 +214,7 @@ def view_of(
         broken=_together(record.violations(run.number)),
         resources=tuple(record.resources(run.number)),
         flaky=tuple(
-            one
-            for one in judged
-            if one.suspect and one.environment in ("", run.environment)
+            one for one in judged if one.suspect and one.environment in ("", run.environment)
         ),
         judged=judge is not None,
         page=page,
