@@ -109,7 +109,7 @@ def test_the_ingester_ends_when_its_folder_is_deleted(
 ) -> None:
     spool = Spool.open(state_dir, "run-1")
     ensure_ingester(record_path)
-    wait_until(lambda: _outcomes(record_path) == 0, "the ingester to begin")
+    wait_until(lambda: ingesters_of(record_path), "the ingester to begin")
     shutil.rmtree(state_dir)
     wait_until(lambda: not ingesters_of(record_path), "the ingester to end")
     spool.close()

@@ -503,18 +503,26 @@ def test_dist_modes_keep_their_groups_on_one_worker(pytester, windtunnel_run, di
     assert all(len(names) == 1 for names in workers.values())
 
 
-def test_an_order_that_a_plugin_gave_is_kept(pytester, windtunnel_run):
-    pytester.makeconftest("def pytest_collection_modifyitems(items): items.reverse()")
+def test_an_order_that_a_plugin_gave_is_kept_also_where_history_would_change_it(
+    pytester, windtunnel_run
+):
     pytester.makepyfile(
         """
-        import pytest
-        @pytest.mark.parametrize("i", range(9))
+        import pytest, time
+        @pytest.mark.parametrize("i", range(5))
         def test_it(i):
             with open("order.txt", "a") as file: file.write(f"{i}\\n")
+            time.sleep(0.3 if i == 2 else 0)
         """
     )
-    windtunnel_run("-n", "1").assert_outcomes(passed=9)
-    assert Path("order.txt").read_text().split() == [str(i) for i in reversed(range(9))]
+    windtunnel_run("-n", "1").assert_outcomes(passed=5)
+    Path("order.txt").unlink()
+    windtunnel_run("-n", "1").assert_outcomes(passed=5)  # longest first, by the first run
+    assert Path("order.txt").read_text().split() == ["2", "0", "1", "3", "4"]
+    Path("order.txt").unlink()
+    pytester.makeconftest("def pytest_collection_modifyitems(items): items.reverse()")
+    windtunnel_run("-n", "1").assert_outcomes(passed=5)
+    assert Path("order.txt").read_text().split() == ["4", "3", "2", "1", "0"]
 
 
 def test_pdb_runs_in_this_process(pytester, windtunnel_run):
