@@ -1,0 +1,53 @@
+"""Tasks and futures of the simulated world.
+
+They are asyncio's own, in C, and differ in one thing: their hash is a serial number instead of
+an address, so that a set of tasks is walked in the same order in every run. The number is given
+when the hash is first asked for, which is as deterministic as creation and costs nothing for
+the many futures that never enter a set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from windtunnel.sim.loop import SimLoop
+    from windtunnel.sim.node import Node
+
+
+class SimFuture(asyncio.Future[Any]):
+    """A future of the simulated loop."""
+
+    __slots__ = ("_wt_hash",)
+
+    _wt_hash: int
+    _loop: SimLoop
+
+    def __hash__(self) -> int:
+        try:
+            return self._wt_hash
+        except AttributeError:
+            self._wt_hash = serial = self._loop.next_serial()
+            return serial
+
+
+class SimTask(asyncio.Task[Any]):
+    """A task of the simulated loop.
+
+    :ivar node: where its steps are run: the node that made it.
+    """
+
+    __slots__ = ("_wt_hash", "node", "priority")
+
+    _wt_hash: int
+    _loop: SimLoop
+    node: Node
+    priority: float
+
+    def __hash__(self) -> int:
+        try:
+            return self._wt_hash
+        except AttributeError:
+            self._wt_hash = serial = self._loop.next_serial()
+            return serial
