@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["pytester"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So a shell starts what it runs in the background, and every process that a test starts and
+    # interrupts would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MISSING = "missing tool:"
 _ELSEWHERE = ("/usr/lib/postgresql/*/bin", "/usr/sbin", "/sbin", "/opt/homebrew/bin")

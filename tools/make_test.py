@@ -100,7 +100,7 @@ def _tests(main_version: str, others: dict[str, Path]) -> list[Step]:
     rooms = [f"--ignore={folder}" for folder in ONCE]
     suites = [_pytest(f"tests on {main_version}", main, ["tests", *rooms])]
     for version, python in others.items():
-        suites.append(_pytest(f"tests on {version}", python, ["tests", *rooms]))
+        suites.append(_pytest(f"tests on {version}", python, ["tests", *rooms], but="quiet or once"))
     once = _pytest("docs, neighbours, house", main, [f for f in ONCE if (ROOT / f).exists()])
     doctests = _pytest("doctests", main, ["--doctest-modules", "src/windtunnel"])
     return [suites[0], once, *suites[1:], doctests]
@@ -113,10 +113,10 @@ def _quiet() -> Step:
     return Step("tests in quiet", [str(python), "-m", "pytest", "tests", "-m", "quiet", *options])
 
 
-def _pytest(name: str, python: Path, arguments: list[str]) -> Step:
+def _pytest(name: str, python: Path, arguments: list[str], but: str = "quiet") -> Step:
     # Steps that run side by side must not share pytest's cache.
     cache = environments.CACHE / f"pytest {name}"
-    options = ["-m", "not quiet", "-q", "--color=no", "--tb=short", "-o", f"cache_dir={cache}"]
+    options = ["-m", f"not ({but})", "-q", "--color=no", "--tb=short", "-o", f"cache_dir={cache}"]
     return Step(name, [str(python), "-m", "pytest", *arguments, *options])
 
 

@@ -16,6 +16,8 @@ from windtunnel.own.children import MissingBinaryError
 from windtunnel.own.postgres import PostgresLease, find_binaries, template_from
 from windtunnel.own.waiting import wait_until
 
+pytestmark = pytest.mark.once  # the server takes the time, and knows nothing of Python
+
 
 def fill(lease: PostgresLease) -> None:
     with psycopg.connect(lease.url) as connection:

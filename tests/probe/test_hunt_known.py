@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once  # foreign suites, and what is known of them
+
 CACHE = Path(__file__).parents[2] / ".cache" / "sdists"
 LOGZERO = "tests/test_logzero.py::"
 EVENTS = "test/test_pyeventdispatcher.py::"

@@ -46,6 +46,7 @@ def read(folder: Path) -> Record:
 
 
 @pytest.mark.parametrize("how", ["pytest -q -n 2 -p xdist", "windtunnel run -q -n 2"])
+@pytest.mark.once
 def test_three_sessions_of_600_tests_under_two_workers_at_once_are_1800_outcomes(
     project: Path, how: str
 ) -> None:

@@ -155,6 +155,9 @@ def _compare(
     usual = Setting(name="as it is")
     if settings[0].conditions == AS_IT_IS and not settings[0].fresh:
         usual = settings[0]
+        # Where the test fails at times anyway, few runs may hide a difference: all that is known
+        # of it as it is counts in choosing what to confirm.
+        screened = [(s, rate + baseline if s is usual else rate) for s, rate in screened]
     elif not settings[0].fresh:
         screened.append((usual, baseline))
     if not screened:
