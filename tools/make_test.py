@@ -100,7 +100,9 @@ def _tests(main_version: str, others: dict[str, Path]) -> list[Step]:
     rooms = [f"--ignore={folder}" for folder in ONCE]
     suites = [_pytest(f"tests on {main_version}", main, ["tests", *rooms])]
     for version, python in others.items():
-        suites.append(_pytest(f"tests on {version}", python, ["tests", *rooms], but="quiet or once"))
+        suites.append(
+            _pytest(f"tests on {version}", python, ["tests", *rooms], but="quiet or once")
+        )
     once = _pytest("docs, neighbours, house", main, [f for f in ONCE if (ROOT / f).exists()])
     doctests = _pytest("doctests", main, ["--doctest-modules", "src/windtunnel"])
     return [suites[0], once, *suites[1:], doctests]
