@@ -5,9 +5,11 @@
 Empty tests run in pytest processes, all ways interleaved, several rounds; what is timed is the
 test loop alone, from inside: by the clock, and in processor time of the process and its children,
 which other work on the machine disturbs less. The cost of a way is its processor time over that of
-the same run without it, per test. Beside isolation by fork stands a bare ``os.fork`` of the same
-process, ended and awaited at once, which no isolation by fork can beat (pytest-forked 1.7.5 fails
-every test under pytest 9.2 and is no peer). The cost per worker is that of the start of a process.
+the same run without it, per test. Beside isolation by fork stand two floors, taken in the same
+process: a bare ``os.fork``, ended and awaited at once, and one whose child runs pytest's protocol
+for the test and sends nothing, so that its pages are copied as they are written (pytest-forked
+1.7.5 fails every test under pytest 9.2 and is no peer). The cost per worker is that of the start of
+a process.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pathlib import Path
 _CONFTEST = """
 import json, os, time
 import pytest
+from _pytest.runner import runtestprotocol
 
 TIMES = {}
 
@@ -33,13 +36,20 @@ def pytest_runtestloop(session):
     result = yield
     TIMES["loop"] = time.perf_counter() - begun - TIMES.get("started", 0)
     TIMES["cpu"] = sum(os.times()[:4]) - cpu - TIMES.get("started cpu", 0)
-    cpu = sum(os.times()[:4])
-    for _ in range(100):
-        child = os.fork()
-        if child == 0:
-            os._exit(0)
-        os.waitpid(child, 0)
-    TIMES["bare fork"] = (sum(os.times()[:4]) - cpu) / 100
+    def nothing():
+        pass
+    def protocol():
+        runtestprotocol(session.items[-1], log=False, nextitem=None)
+    for name, work in ("bare fork", nothing), ("protocol in a fork", protocol):
+        clock, cpu = time.perf_counter(), sum(os.times()[:4])
+        for _ in range(100):
+            child = os.fork()
+            if child == 0:
+                work()
+                os._exit(0)
+            os.waitpid(child, 0)
+        TIMES[name] = (sum(os.times()[:4]) - cpu) / 100
+        TIMES[name + " clock"] = (time.perf_counter() - clock) / 100
     with open(os.environ["BENCH_OUT"], "w") as out:
         json.dump(TIMES, out)
     return result
@@ -130,8 +140,10 @@ def _show(times: dict[str, list[dict[str, float]]], tests: int, rounds: int, log
             f" {'' if way == 'pytest alone' else _spread(over, 'µs'):>22}"
             f" {_spread(started, 'ms') if started else '':>20}"
         )
-    bare = [run["bare fork"] * 1e6 for run in times["nothing"]]
-    print(f"{'a bare fork':<13}{'':>24} {_spread(bare, 'µs'):>24}")
+    for label, name in (("a bare fork", "bare fork"), ("the same, +", "protocol in a fork")):
+        both = [[run[n] * 1e6 for run in times["nothing"]] for n in (f"{name} clock", name)]
+        print(f"{label:<13}{_spread(both[0], 'µs'):>24} {_spread(both[1], 'µs'):>24}")
+    print("+ with pytest's protocol for the test run in it, and nothing sent back")
 
 
 def _spread(values: list[float], unit: str) -> str:

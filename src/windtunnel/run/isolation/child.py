@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import faulthandler
+import gc
 import os
 import pickle
 import select
@@ -18,6 +19,7 @@ from typing import Any
 from warnings import WarningMessage
 
 import pytest
+from pluggy import HookImpl, HookimplOpts
 
 from windtunnel.core import REAL_CLOCK
 from windtunnel.run.attempt import in_process
@@ -26,6 +28,14 @@ from windtunnel.run.isolation.crash import CrashNotes
 
 _LENGTH = struct.Struct("=Q")
 _GRACE_S = 5.0
+_PLAIN: HookimplOpts = {
+    "wrapper": False,
+    "hookwrapper": False,
+    "optionalhook": False,
+    "tryfirst": False,
+    "trylast": False,
+    "specname": None,
+}
 
 
 @dataclasses.dataclass(slots=True)
@@ -76,14 +86,12 @@ class Sent:
         """Subtests are logged at once, by a hook whose hearers (terminal, files, pipes to a
         controller) belong to the parent: the child sends them instead."""
         caller: Any = config.hook.pytest_runtest_logreport
-        del caller._hookimpls[:]
 
-        class Forward:
-            @staticmethod
-            def pytest_runtest_logreport(report: Any) -> None:
-                self.logged.append(packed(config, report))
+        def forward(report: Any) -> None:
+            self.logged.append(packed(config, report))
 
-        config.pluginmanager.register(Forward(), "windtunnel-fork-forward")
+        # Not registered as a plugin, which every other would be told of, at a millisecond a test.
+        caller._hookimpls[:] = [HookImpl(self, "windtunnel-fork-forward", forward, _PLAIN)]
 
 
 @dataclasses.dataclass(slots=True)
@@ -125,6 +133,7 @@ def _be_child(attempt: Callable[[Sent], None], notes: CrashNotes, write: int) ->
     """Never returns."""
     pid = os.getpid()
     try:
+        gc.freeze()  # a collection would touch, and so copy, all that is shared with the parent
         if linux.available:  # all that a child needs is imported by now: it would import it anew
             linux.die_with_parent(signal.SIGKILL)
         notes.watch()
@@ -212,7 +221,7 @@ def _receive(pid: int, read: int, within_s: float | None) -> bytes | None:
                 return None
             if not any(fd == read for fd, _ in ready):
                 return None  # it has ended, and the pipe is empty
-            chunk = os.read(read, 1 << 20)
+            chunk = os.read(read, 1 << 16)  # what a pipe holds
             if not chunk:
                 return None
             data += chunk
