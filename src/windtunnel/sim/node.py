@@ -176,6 +176,7 @@ class Node:
         for task in asyncio.all_tasks(self.world.loop):
             if isinstance(task, SimTask) and task.node is self:
                 asyncio.tasks._unregister_task(task)
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
                 task.node = grave
                 left.append(task)
         _GRAVEYARD.append(left)
