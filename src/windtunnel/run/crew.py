@@ -36,6 +36,9 @@ class WorkerHandle:
     :param sent: the tests handed to it and not finished, in order.
     :param waiting: whether it is held up in a teardown until it knows what comes next.
     :param stopping: whether it was told to leave; ``left`` whether it has, in order.
+    :param renewed: whether a new process is to take its place, and its name.
+    :param strayed: whether it was given a test out of the suite's order.
+    :param fixtures_s: seconds its fixtures of session and package scope took to set up.
     """
 
     name: str
@@ -51,11 +54,19 @@ class WorkerHandle:
     waiting: bool = False
     stopping: bool = False
     left: bool = False
+    renewed: bool = False
+    strayed: bool = False
+    fixtures_s: float = 0.0
 
     @property
     def outstanding(self) -> int:
         """Tests handed to it and not finished."""
         return len(self.sent)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has nothing to run, be it that its last test waits to be torn down."""
+        return self.outstanding <= (1 if self.waiting else 0)
 
 
 class Crew:
@@ -83,10 +94,16 @@ class Crew:
     def __len__(self) -> int:
         return len(self._workers)
 
-    def start_worker(self) -> None:
-        """Add a worker."""
-        name = f"gw{self._names}"
-        self._names += 1
+    @property
+    def forks(self) -> bool:
+        """Whether workers are forked: a new one is there at once."""
+        return not self._spawn
+
+    def start_worker(self, name: str = "") -> None:
+        """Add a worker, under a name of its own or that of one which has left."""
+        if not name:
+            name = f"gw{self._names}"
+            self._names += 1
         stream, theirs = wire.stream_pair()
         queue = wire.Queue()
         if self._spawn:
@@ -174,6 +191,11 @@ class Crew:
             code = one.process.wait()
             return code << 8 if code >= 0 else -code
         return os.waitpid(one.pid, 0)[1]
+
+    def renew(self, one: WorkerHandle) -> None:
+        """Have an idle worker leave, to put a process in its place that has run no test."""
+        one.renewed = one.stopping = True
+        one.queue.put(wire.STOP)
 
     def send_home(self) -> None:
         """Tell all workers to leave when they have run what they have."""

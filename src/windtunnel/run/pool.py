@@ -29,7 +29,8 @@ from windtunnel.run.rerun import may_run_again
 from windtunnel.run.schedule import Dispenser, plan
 from windtunnel.run.session import RunState
 
-_SOON_S = 0.02
+_SOON_S = 0.05
+_CHEAP_FIXTURES_S = 0.1
 _STACKS_WITHIN_S = 2.0
 _AHEAD = 2  # the test that runs and the one after it
 
@@ -145,30 +146,61 @@ class Pool:
                 return
 
     def _give_next(self, one: WorkerHandle) -> bool:
-        held_up = [each.name for each in self._crew if self._will_be_busy(each)]
-        index = self._dispenser.take(one.name, held_up)
+        index = self._dispenser.take_own(one.name)
+        if index is None and self._share_with(one):
+            if one.renewed:
+                return True
+            index = self._dispenser.take_own(one.name)
         if index is not None:
             self._give(one, index)
         return index is not None
 
+    def _share_with(self, one: WorkerHandle) -> bool:
+        """Reserve for a worker some of what another one has, and renew it where order counts."""
+        afresh = self._can_begin_afresh(one)
+        if afresh and not one.idle:
+            return False
+        held_up = [each.name for each in self._crew if self._will_be_busy(each)]
+        if not self._dispenser.divide_for(one.name, held_up):
+            return False
+        index = self._dispenser.reserved_next(one.name)
+        if afresh and index is not None and self._dispenser.keeps_order(index):
+            self._crew.renew(one)
+        return True
+
+    def _can_begin_afresh(self, one: WorkerHandle) -> bool:
+        """Whether a new process can take that worker's place, and at little cost.
+
+        Suites leave things in memory: a worker that goes on elsewhere in the suite takes them to
+        tests that never met them in the order they were written in. A fork from the collected
+        session has run nothing. One that began with the longest tests had no such order to keep.
+        """
+        cheap = one.fixtures_s <= _CHEAP_FIXTURES_S
+        return self._crew.forks and cheap and bool(one.began_s) and not one.strayed
+
     def _give(self, one: WorkerHandle, index: int) -> None:
         # A worker that waits is taken to wait until it says otherwise: the answer just put may
         # be stolen before it is read, and then it needs another one.
+        one.strayed = one.strayed or not self._dispenser.keeps_order(index)
         one.sent.append(index)
         one.queue.put(index)
 
     def _finish_off(self, hungry: list[WorkerHandle]) -> None:
         """Nothing is left to hand out: steal for who is idle, and send all home at the end."""
         for each in hungry:
-            if each.outstanding > (1 if each.waiting else 0):
+            if not each.idle or each.stopping:
                 continue
             index = self._steal_for(each)
             if index is not None:
-                self._give(each, index)
+                if self._dispenser.keeps_order(index) and self._can_begin_afresh(each):
+                    self._dispenser.reserve(each.name, index)
+                    self._crew.renew(each)
+                else:
+                    self._give(each, index)
             elif each.waiting:
                 each.waiting = False
                 each.queue.put(wire.NOTHING)
-        if not any(each.outstanding for each in self._crew):
+        if not self._dispenser.left and not any(each.outstanding for each in self._crew):
             self._crew.send_home()
 
     def _steal_for(self, idle: WorkerHandle) -> int | None:
@@ -252,6 +284,7 @@ class Pool:
             one.deadline_s = self._deadline(message.started, one.began_s)
             self._config.hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         one.waiting = message.wants
+        one.fixtures_s = message.fixtures_s
 
     def _replay(self, one: WorkerHandle, kind: str, payload: Any) -> None:
         hook = self._config.hook
@@ -303,10 +336,11 @@ class Pool:
             raise RuntimeError(
                 f"worker {one.name} {children.describe_status(status)} before its first test"
             )
-        self._dispenser.give_back(one.name, lost)
+        if not one.renewed:
+            self._dispenser.give_back(one.name, lost)
         session = self._session
-        if not one.left and not session.shouldstop and not session.shouldfail:
-            self._crew.start_worker()
+        if (one.renewed or not one.left) and not session.shouldstop and not session.shouldfail:
+            self._crew.start_worker(one.name if one.renewed else "")
 
     def _report_lost(
         self, one: WorkerHandle, index: int, outcome: Outcome, what: str, stack_text: str
@@ -354,7 +388,7 @@ class Pool:
             for each in self._crew
             if each.running is not None and each.deadline_s is not None
         ]
-        idle = any(each.outstanding <= each.waiting for each in self._crew)
+        idle = any(each.idle for each in self._crew)
         if idle and (self._dispenser.left or any(each.outstanding > 1 for each in self._crew)):
             # Somebody is idle: look again soon whether a test waits behind one that lasts.
             deadlines.append(REAL_CLOCK.monotonic() + _SOON_S)

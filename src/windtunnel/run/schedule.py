@@ -19,6 +19,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 _UNKNOWN_S = 0.05
 _WORTH_S = 0.1
 _WORTH_SHARE = 0.02
+_SHORT_RUN_S = 3.0
+_WORTH_SHORT_S = 0.5
 _WORTH_STEALING_S = 0.1
 _WORTH_DIVIDING_S = 0.5
 
@@ -43,12 +45,14 @@ class Plan:
     :param durations: expected seconds of each test, by index.
     :param divisible: whether the tail of a unit may move to an idle worker.
     :param starts: the tests at which a unit can be divided without parting what shares a fixture.
+    :param stretches: the tests that go out in stretches of the suite, to be run as it was written.
     """
 
     units: tuple[tuple[int, ...], ...]
     durations: tuple[float, ...]
     divisible: bool
     starts: frozenset[int] = frozenset()
+    stretches: frozenset[int] = frozenset()
 
     def lower_bound_s(self, workers: int) -> float:
         """Seconds below which no schedule on that many workers can end."""
@@ -111,14 +115,22 @@ def plan(
         share_s = sum(durations) / workers
         units = [part for unit in units for part in _split(unit, durations, share_s)]
     starts = frozenset(unit[0] for unit in units)
+    stretches: frozenset[int] = frozenset()
     if dist == "duration" and not keep_order:
         long = _worth_going_first(units, durations, workers) if known else []
         first = set(long)
         rest = [unit for unit in units if unit not in first]
         units = [*long, *_blocks(rest, durations, workers)]
+        stretches = frozenset(index for unit in rest for index in unit)
     elif known and dist in ("loadscope", "loadfile", "loadgroup") and not keep_order:
         units = _longest_first(units, durations)
-    return Plan(tuple(units), durations, divisible=dist == "duration", starts=starts)
+    return Plan(
+        tuple(units),
+        durations,
+        divisible=dist == "duration",
+        starts=starts,
+        stretches=stretches,
+    )
 
 
 def _worth_going_first(
@@ -129,7 +141,8 @@ def _worth_going_first(
     A unit that ends last delays the run by its own length at most. Where that is not worth
     having, the order in which the tests were written is.
     """
-    worth_s = max(_WORTH_SHARE * sum(durations) / workers, _WORTH_S)
+    share_s = sum(durations) / workers
+    worth_s = max(_WORTH_SHARE * share_s, _WORTH_S if share_s >= _SHORT_RUN_S else _WORTH_SHORT_S)
     long = [unit for unit in units if sum(durations[index] for index in unit) >= worth_s]
     return _longest_first(long, durations)
 
@@ -233,13 +246,36 @@ class Dispenser:
 
         :param held_up: workers whose test lasts: what is reserved for them would wait.
         """
+        index = self.take_own(worker)
+        if index is None and self.divide_for(worker, held_up):
+            index = self.take_own(worker)
+        return index
+
+    def take_own(self, worker: str) -> int | None:
+        """The next test of what is reserved for that worker, or of a unit that nobody has."""
         unit = self._current.get(worker)
         if not unit:
-            unit = self._pending.popleft() if self._pending else self._divide(held_up)
-            if not unit:
+            if not self._pending:
                 return None
-            self._current[worker] = unit
+            unit = self._current[worker] = self._pending.popleft()
         return unit.popleft()
+
+    def divide_for(self, worker: str, held_up: Collection[str] = ()) -> bool:
+        """Reserve for that worker a part of what is reserved for another, where that is worth it.
+
+        :param held_up: workers whose test lasts: what is reserved for them would wait.
+        """
+        unit = self._divide(held_up)
+        if unit:
+            self._current[worker] = unit
+        return bool(unit)
+
+    def keeps_order(self, index: int) -> bool:
+        """Whether a test is of a stretch that is to be run as it was written.
+
+        A worker that has run something else would meet it in an order that no serial run has.
+        """
+        return index in self._plan.stretches
 
     @property
     def left(self) -> bool:
@@ -257,6 +293,15 @@ class Dispenser:
         """Worker ``new`` has taken the queued test from ``old``; reserve its unit accordingly."""
         if not self._plan.divisible:
             self._current[new] = self._current.pop(old, deque())
+
+    def reserve(self, worker: str, index: int) -> None:
+        """That worker is to have that test, which it cannot be given yet."""
+        self._current.setdefault(worker, deque()).appendleft(index)
+
+    def reserved_next(self, worker: str) -> int | None:
+        """The test that worker takes next of what is reserved for it."""
+        unit = self._current.get(worker)
+        return unit[0] if unit else None
 
     def give_back(self, worker: str, indices: Iterable[int] = ()) -> None:
         """That worker is gone: others take ``indices`` and what was reserved for it, first."""

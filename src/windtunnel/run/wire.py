@@ -42,13 +42,15 @@ class Progress:
     """What happened since the last frame: tests finished with their reports, one begun.
 
     ``reports`` are ``(hook name, payload)`` in the order they were logged; ``wants`` says that
-    the worker has nothing queued and waits for an answer.
+    the worker has nothing queued and waits for an answer; ``fixtures_s`` how many seconds its
+    fixtures of session and package scope have taken to set up, all told.
     """
 
     finished: tuple[int, ...] = ()
     started: int | None = None
     reports: tuple[tuple[str, Any], ...] = ()
     wants: bool = False
+    fixtures_s: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

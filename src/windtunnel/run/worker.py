@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 
+from windtunnel.core.clock import REAL_CLOCK
 from windtunnel.core.seed import Seed
 from windtunnel.run import children, stacks, wire
 from windtunnel.run.session import STATE, RunState
@@ -45,6 +46,7 @@ class Worker:
         self._reports: list[tuple[str, Any]] = []
         self._finished: list[int] = []
         self._forwarding = False
+        self._fixtures_s = 0.0
 
     def loop(self) -> None:
         """Run tests until told to stop, then tear down what is still up."""
@@ -144,10 +146,25 @@ class Worker:
     def _send(self, *, started: int | None = None, wants: bool = False) -> None:
         if started is None and not wants and not self._finished and not self._reports:
             return
-        message = wire.Progress(tuple(self._finished), started, tuple(self._reports), wants)
+        message = wire.Progress(
+            tuple(self._finished), started, tuple(self._reports), wants, self._fixtures_s
+        )
         self._finished.clear()
         self._reports.clear()
         self._stream.send(message)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any]
+    ) -> Generator[None, object, object]:
+        # What a new process in this one's place would have to set up again.
+        if fixturedef.scope not in ("session", "package"):
+            return (yield)
+        begun_s = REAL_CLOCK.monotonic()
+        try:
+            return (yield)
+        finally:
+            self._fixtures_s += REAL_CLOCK.monotonic() - begun_s
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
