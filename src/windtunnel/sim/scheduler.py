@@ -233,6 +233,7 @@ class Scheduler:
                 self._cancelled -= 1
             if not timers:
                 world.deadlocked()
+                continue
             when = timers[0][0]
             if when > world.now_ns:
                 if when >= world.stall_check_ns:

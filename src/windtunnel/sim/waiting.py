@@ -9,8 +9,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.sim.errors import DeadlockError, StallError
+from windtunnel.sim.task import SimTask
 
 if TYPE_CHECKING:
+    from windtunnel.sim.node import Node
     from windtunnel.sim.world import World
 
 _MOST_TASKS = 40
@@ -80,6 +82,16 @@ def deadlock(world: World) -> DeadlockError:
     )
 
 
+def paused_and_cancelled(world: World) -> list[Node]:
+    """Paused nodes with tasks that somebody has cancelled and that cannot end."""
+    found = {
+        task.node: None
+        for task in asyncio.all_tasks(world.loop)
+        if isinstance(task, SimTask) and task.node.state == "paused" and task.cancelling()
+    }
+    return sorted(found, key=lambda node: node.index)
+
+
 def stall(world: World) -> StallError:
     """The error for a world in which things happen, but not what is awaited."""
     return StallError(
@@ -92,7 +104,8 @@ def stall(world: World) -> StallError:
 def _found(world: World) -> str:
     tasks = [task for task in asyncio.all_tasks(world.loop) if not task.done()]
     tasks.sort(key=lambda task: (_node_index(task), task.get_name()))
-    lines = [f"at {world.now_ns / 1e9:.6f} s, {len(tasks)} tasks wait"]
+    count = "1 task waits" if len(tasks) == 1 else f"{len(tasks)} tasks wait"
+    lines = [f"at {world.now_ns / 1e9:.6f} s, {count}"]
     for task in tasks[:_MOST_TASKS]:
         node = getattr(task, "node", None)
         name = node.name if node is not None else "?"

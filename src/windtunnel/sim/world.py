@@ -9,7 +9,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import UsageError
 from windtunnel.core.seed import Seed
@@ -251,12 +251,19 @@ class World:
         if self._environ is not None:
             os.environ._data = self._environ  # type: ignore[attr-defined]
 
-    def deadlocked(self) -> NoReturn:
-        """Nothing can run any more.
+    def deadlocked(self) -> None:
+        """Nothing can run any more; it returns when a paused node can go on instead.
 
-        :raises DeadlockError: always, with who waits for what.
+        Who cancels the tasks of a paused node and waits for them is the end of the run, as in
+        ``Runner.close``: the node is let go, so that a verdict is not covered by a deadlock.
+
+        :raises DeadlockError: otherwise, with who waits for what.
         """
-        raise waiting.deadlock(self)
+        cancelled = waiting.paused_and_cancelled(self)
+        if not cancelled:
+            raise waiting.deadlock(self)
+        for node in cancelled:
+            node.resume()
 
     def check_for_stall(self, when_ns: int) -> None:
         """Virtual time is about to pass the next check.
