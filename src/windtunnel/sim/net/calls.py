@@ -11,10 +11,12 @@ import errno
 import os
 import socket
 from asyncio import base_events, sslproto, trsock
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from windtunnel.sim.errors import EscapeError
 from windtunnel.sim.net import operations
+from windtunnel.sim.net.datagram_transport import SimDatagramTransport
 from windtunnel.sim.net.files import Address, SocketFile, os_error
 from windtunnel.sim.net.listener import Attempt
 from windtunnel.sim.net.resolver import stable
@@ -77,6 +79,19 @@ class NetCalls:
         )  # type: ignore[arg-type]  # fmt: skip
         self._make_socket_transport(rawsock, tls, extra=extra, server=server)
         return tls._app_transport
+
+    def _make_datagram_transport(
+        self, sock: Any, protocol: Any, address: Address = None, waiter: Any = None,
+        extra: Any = None,
+    ) -> SimDatagramTransport:  # fmt: skip
+        return SimDatagramTransport(
+            self,
+            self._simulated(sock),
+            protocol,
+            address,
+            waiter,
+            extra,  # type: ignore[arg-type]
+        )
 
     # Serving.
 
@@ -259,8 +274,8 @@ class NetCalls:
         file = self._non_blocking(sock)
         view = memoryview(data).cast("B")
         while view:
-            rest = view
-            view = view[await self._when(file, "write", lambda: operations.send(file, rest)) :]
+            attempt = partial(operations.send, file, view)
+            view = view[await self._when(file, "write", attempt) :]
 
     async def sock_sendto(self, sock: Any, data: Any, address: Address) -> int:
         file = self._non_blocking(sock)

@@ -158,6 +158,18 @@ class SocketFile:
         """One descriptor more (``dup``)."""
         self._references += 1
 
+    def abandon(self) -> None:
+        """The program is gone, and with it whoever would have looked at the socket."""
+        self.closed = True
+        self.reader.clear()
+        self.writer.clear()
+        self.net.files.pop(self.fd, None)
+        self.net.ports.release(self)
+        self.listening = False
+        transport: Any = self.transport
+        if transport is not None:
+            transport.abandon()
+
     def close(self) -> None:
         """One descriptor less; with the last one the socket is closed."""
         self._references -= 1

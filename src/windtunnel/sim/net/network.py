@@ -13,6 +13,7 @@ from windtunnel.sim.net.ports import Ports
 from windtunnel.sim.net.resolver import Hosts
 from windtunnel.sim.net.stream import Segment, StreamEnd
 from windtunnel.sim.net.trouble import Trouble, disturbed
+from windtunnel.sim.net.verbs import Verbs
 
 if TYPE_CHECKING:
     from windtunnel.sim.node import Node
@@ -25,7 +26,7 @@ _MOST_SEGMENTS = 20_000
 _EMPTY = 60
 
 
-class Network:
+class Network(Verbs):
     """The network of a world.
 
     :param world: whose nodes it joins.
@@ -52,6 +53,13 @@ class Network:
         """A descriptor number that was not used before."""
         self._last_fd += 1
         return self._last_fd
+
+    def add_host(self, name: str, *where: str) -> None:
+        """Make a host name known on all nodes; ``where`` is IP addresses or names of nodes.
+
+        :raises UsageError: when ``where`` is empty, or neither an address nor a node.
+        """
+        self.hosts.add(name, *where)
 
     # Links and what they carry.
 
@@ -122,9 +130,44 @@ class Network:
         :param how: ``"reset"``: the machine is still there and resets its connections;
             ``"silence"``: nothing is heard of it until it boots again. Drawn when None.
         """
+        if how is None:
+            how = ("reset", "silence")[self.world.choose("net.crash", 2)]
+        self.world.note("connections", node=node.name, after_crash=how)
+        silent = how == "silence"
+        if silent:
+            self.down.add(node)
+        for file in self._abandon(node):
+            if isinstance(file.part, StreamEnd):
+                file.part.crash(silent=silent)
+        if silent:  # also what its kernel was still sending for programs that had closed
+            for end in [end for end in self._ends if end.node is node]:
+                end.crash(silent=True)
+        self._review_around(node)
+
+    def node_restarted(self, node: Node) -> None:
+        """Its machine is there again; it knows nothing of the connections it had."""
+        if node in self.down:
+            self.down.discard(node)
+            self._review_around(node)
 
     def node_stopped(self, node: Node) -> None:
         """Its program has ended; the kernel closes what it left open."""
+        for file in self._abandon(node):
+            if file.part is not None:
+                file.part.close()
 
     def node_resumed(self, node: Node) -> None:
-        """Its program goes on after a pause."""
+        """Its program goes on after a pause. Its kernel never paused, so there is nothing to do."""
+
+    def _abandon(self, node: Node) -> list[SocketFile]:
+        """Take a program's sockets from it, in the order in which they were made."""
+        files = sorted(node.sockets, key=lambda file: int(file.fd))
+        node.sockets.clear()
+        for file in files:
+            file.abandon()
+        return files
+
+    def _review_around(self, node: Node) -> None:
+        for end in list(self._ends):
+            if end.peer.node is node:
+                self.review(end)

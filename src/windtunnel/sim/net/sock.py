@@ -21,7 +21,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from windtunnel.sim import inside
-from windtunnel.sim.errors import BlockingCallError, EscapeError
+from windtunnel.sim.errors import EscapeError
 from windtunnel.sim.net import operations
 from windtunnel.sim.net.files import Address, SocketFile, must_be_open, os_error
 
@@ -247,16 +247,16 @@ class SimSocket(socket.socket):
         except BlockingIOError:
             if self._wait == 0.0:
                 raise
-        self._would_block(what)
+            return self._would_block(what)
 
     def _would_block(self, what: str) -> NoReturn:
         file = self._open()
-        error = BlockingCallError(
+        error = EscapeError(
             f"socket.{what}() would block the one thread in which the simulated world runs",
             found=f"a socket in blocking mode: {file!r}",
             fix="use asyncio's streams, or setblocking(False) with loop.sock_* calls",
         )
-        file.net.world.note("blocking call", what=what)
+        file.net.world.escape(error)
         raise error
 
     def _refuse(self, what: str) -> NoReturn:
@@ -317,3 +317,9 @@ def _new(cls: type[socket.socket], *args: Any, **kwargs: Any) -> socket.socket:
 def install() -> None:
     """From now on ``socket.socket(...)`` in a simulated step makes a simulated socket."""
     socket.socket.__new__ = staticmethod(_new)  # type: ignore[assignment,method-assign]
+
+
+def remove() -> None:
+    """Put back what was there."""
+    if "__new__" in vars(socket.socket):
+        del socket.socket.__new__

@@ -102,7 +102,8 @@ class StreamEnd:
         old, self._timer = self._timer, self._new_timer(node, context)
         if self.inflight:
             old.cancel()
-            self.wait_for_next()
+            if self.trouble is None or not self.trouble.waiting:
+                self.wait_for_next()
 
     def get_name(self) -> str:
         """What a trace calls its steps."""
@@ -213,27 +214,32 @@ class StreamEnd:
         """A segment goes on its way and will arrive."""
         link = self.link
         segment[DUE] = link.arrival_ns(segment[SIZE])
-        if not link.plain:
-            segment = self._roughly(link, segment)
-        self.peer.expect(segment)
+        if link.plain or self._roughly(link, segment):
+            self.peer.expect(segment)
 
-    def _roughly(self, link: Link, segment: Segment) -> Segment:
-        """Loss makes a segment of a stream late; it may also come in two."""
-        wait = round(self.net.config.retransmit_s * 1e9)
-        loss = min(link.config.loss, 0.99)
-        while link.chance("net.loss", loss):
+    def _roughly(self, link: Link, segment: Segment) -> bool:
+        """Loss makes a segment of a stream late, or too late; it may also come in two."""
+        config = self.net.config
+        wait = round(config.retransmit_s * 1e9)
+        latest = segment[DUE] + round(config.user_timeout_s * 1e9)
+        while link.chance("net.loss", link.config.loss):
             segment[DUE] += wait
-            wait *= 2
+            wait = min(wait * 2, round(config.retransmit_most_s * 1e9))
+            if segment[DUE] > latest:
+                self.trouble = self.trouble or Trouble(self)
+                self.trouble.lose(segment)
+                self.review()
+                return False
         what, size = segment[WHAT], segment[SIZE]
-        if type(what) is bytes and size == len(what) > 1:
-            if link.chance("net.fragment", link.config.fragment):
-                at = 1 + self.world.choose("net.fragment.at", size - 1)
-                first = [segment[DUE], at, what[:at], segment[SENT], self, -1]
-                self.net.segments.append(first)
-                self.peer.expect(first)
-                segment[SIZE], segment[WHAT] = size - at, what[at:]
-                segment[DUE] += max(1000, link.latency_ns() // 4)
-        return segment
+        whole = type(what) is bytes and size == len(what) > 1  # and no ciphertext
+        if whole and link.chance("net.fragment", link.config.fragment):
+            at = 1 + self.world.choose("net.fragment.at", size - 1)
+            first = [segment[DUE], at, what[:at], segment[SENT], self, -1]
+            self.net.segments.append(first)
+            self.peer.expect(first)
+            segment[SIZE], segment[WHAT] = size - at, what[at:]
+            segment[DUE] += max(1000, link.latency_ns() // 4)
+        return True
 
     def expect(self, segment: Segment) -> None:
         """A segment is under way to this end; never earlier than the one before it."""
@@ -443,9 +449,24 @@ class StreamEnd:
         else:
             self.launch(segment)
 
+    def crash(self, *, silent: bool) -> None:
+        """The program is gone; silently: its machine as well, so nobody tells the peer."""
+        if self.over:
+            return
+        self._closed = True
+        self.sink = None
+        self.transport = None
+        self._swap_timer(self.net.kernel, contextvars.Context())
+        if silent:
+            self.end()
+            self.trouble = Trouble(self)
+        else:
+            self.reset()
+
     def end(self) -> None:
         """Nothing more is sent or taken."""
         self.over = self.hindered = True
+        self.sink = None
         self.queue.clear()
         self.queued = 0
         if self.trouble is not None:

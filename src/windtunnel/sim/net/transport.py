@@ -351,7 +351,17 @@ class SimStreamTransport(transports._FlowControlMixin, transports.Transport):
             if server is not None:
                 server._detach(*((self,) if _KNOWS else ()))
 
+    def abandon(self) -> None:
+        """The program is gone: nobody is to be called back."""
+        self._closing = self._hindered = True
+        self._conn_lost += 1
+        self._end.sink = None
+        self._end.transport = None
+        self._sock = None
+
     def __del__(self) -> None:
         if self._sock is not None and inside.world is self._world:
-            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            warnings.warn(
+                f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self
+            )
             self._sock.close()

@@ -25,11 +25,12 @@ class Trouble:
     """What one end of a connection does about a way that is not free.
 
     :ivar stalled: bytes were lost and wait to be sent again; later ones queue behind them.
+    :ivar waiting: what is under way to this end is held.
     """
 
     __slots__ = (
-        "_alive", "_end", "_give_up", "_keepalive", "_kept_waiting", "_lost", "_retry", "_since_ns",
-        "_unheard", "stalled",
+        "_alive", "_end", "_give_up", "_keepalive", "_lost", "_retry", "_since_ns",
+        "_unheard", "stalled", "waiting",
     )  # fmt: skip
 
     def __init__(self, end: StreamEnd) -> None:
@@ -40,7 +41,7 @@ class Trouble:
         self._give_up: TimerHandle | None = None
         self._retry: TimerHandle | None = None
         self._keepalive: TimerHandle | None = None
-        self._kept_waiting = False
+        self.waiting = False
         self._unheard = False
         self._alive = True
 
@@ -66,9 +67,10 @@ class Trouble:
         elif self._reaches():
             self._end.launch(segment)
         else:
-            self._lose(segment)
+            self.lose(segment)
 
-    def _lose(self, segment: Segment) -> None:
+    def lose(self, segment: Segment) -> None:
+        """A segment does not get there, and those after it wait for it."""
         if segment[_WHAT] == _RST:
             return  # nobody sends a reset again
         self._lost.append(segment)
@@ -100,7 +102,7 @@ class Trouble:
         end = self._end
         sender = end.peer
         if sender.link.held:
-            self._kept_waiting = True
+            self.waiting = True
             return False
         theirs = sender.trouble
         if theirs is None:
@@ -110,7 +112,7 @@ class Trouble:
             if theirs.stalled:
                 theirs._lost.append(segment)
             else:
-                theirs._lose(segment)
+                theirs.lose(segment)
             if end.inflight:
                 end.wait_for_next()
             return False
@@ -126,8 +128,8 @@ class Trouble:
         if end.over:
             return False
         sender = end.peer
-        if self._kept_waiting and not sender.link.held:
-            self._kept_waiting = False
+        if self.waiting and not sender.link.held:
+            self.waiting = False
             if end.inflight:
                 end.wait_for_next()
         reaches, hears = self._reaches(), not end.peer.link.blocked
@@ -183,7 +185,7 @@ class Trouble:
 
     def end(self) -> None:
         """The connection is over."""
-        self._alive = False
+        self._alive = self.stalled = False
         self._lost.clear()
         for timer in (self._give_up, self._retry, self._keepalive):
             if timer is not None:
