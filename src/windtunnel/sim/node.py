@@ -199,6 +199,7 @@ class Node:
         self.environ_data.update(self.world.environ_data)
         self.modules.clear()
         self.world.note("restart", node=self.name)
+        self.world.net.node_restarted(self)
         if self._boot is not None:
             for name in self._boot.outlived():
                 self.world.note("outlived", node=self.name, name=name)

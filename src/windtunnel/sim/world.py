@@ -140,25 +140,25 @@ class World:
         """Let no message pass between the groups; see :meth:`Network.partition`."""
         self.net.partition(*groups, **how)
 
-    def heal(self) -> None:
-        """Lift every partition; see :meth:`Network.heal`."""
-        self.net.heal()
+    def heal(self, *between: Any) -> None:
+        """Undo the faults of links; see :meth:`Network.heal`."""
+        self.net.heal(*between)
 
-    def hold(self, a: Any, b: Any) -> None:
+    def hold(self, a: Any, b: Any, **how: Any) -> None:
         """Keep what is sent between two nodes; see :meth:`Network.hold`."""
-        self.net.hold(a, b)
+        self.net.hold(a, b, **how)
 
-    def release(self, a: Any, b: Any) -> None:
+    def release(self, *between: Any, **how: Any) -> None:
         """Deliver what was held; see :meth:`Network.release`."""
-        self.net.release(a, b)
+        self.net.release(*between, **how)
 
     def slow(self, a: Any, b: Any, **how: Any) -> None:
         """Make a link slower; see :meth:`Network.slow`."""
         self.net.slow(a, b, **how)
 
-    def drop(self, a: Any, b: Any, *, rate: float) -> None:
+    def drop(self, a: Any, b: Any, *, rate: float, **how: Any) -> None:
         """Lose a share of what a link carries; see :meth:`Network.drop`."""
-        self.net.drop(a, b, rate=rate)
+        self.net.drop(a, b, rate=rate, **how)
 
     def cut(self, a: Any, b: Any) -> None:
         """Tear the connections between two nodes; see :meth:`Network.cut`."""
