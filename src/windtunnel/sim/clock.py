@@ -52,6 +52,7 @@ class NodeClock:
         self._base_mono_ns = self.monotonic_ns()
         self._base_true_ns = self._world.now_ns
         self._drift_ppm = round(value)
+        self._note(drift_ppm=self._drift_ppm)
 
     def monotonic_ns(self) -> int:
         """Nanoseconds of the clock that never goes backwards."""
@@ -81,4 +82,9 @@ class NodeClock:
     def jump(self, seconds: float) -> None:
         """Move the wall clock by so many seconds, forward or (below 0) back."""
         self._wall_ns += round(seconds * 1e9)
-        self._world.note("clock", jump_s=seconds)
+        self._note(jump_s=seconds)
+
+    def _note(self, **facts: float) -> None:
+        for node in self._world.nodes.values():
+            if node.clock is self:
+                self._world.note("clock", node=node.name, **facts)

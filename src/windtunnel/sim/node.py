@@ -200,6 +200,7 @@ class Node:
         self.modules.clear()
         self.world.note("restart", node=self.name)
         self.world.net.node_restarted(self)
+        self.world.net.node_restarted(self)
         if self._boot is not None:
             for name in self._boot.outlived():
                 self.world.note("outlived", node=self.name, name=name)
