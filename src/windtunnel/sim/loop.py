@@ -18,6 +18,7 @@ from windtunnel.core.errors import UsageError
 from windtunnel.sim import inside, waiting
 from windtunnel.sim.errors import EscapeError, StallError
 from windtunnel.sim.handle import Handle, TimerHandle
+from windtunnel.sim.net import intercept as sockets
 from windtunnel.sim.net.calls import NetCalls
 from windtunnel.sim.node import IDENTITY, Node
 from windtunnel.sim.task import SimFuture, SimTask
@@ -332,9 +333,11 @@ class SimLoop(NetCalls, asyncio.BaseEventLoop):
         world.loop = self
         world.entered()
         inside.world = world
+        sockets.enter()
         try:
             self._scheduler.run()
         finally:
+            sockets.leave()
             inside.world = None
             world.left()
             self._thread_id = None
