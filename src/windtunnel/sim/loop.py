@@ -114,7 +114,9 @@ class SimLoop(NetCalls, asyncio.BaseEventLoop):
             task = callback.__self__  # type: ignore[attr-defined]
             if type(task) is SimTask:
                 node = task.node
-                handle = Handle(callback, args, context or contextvars.copy_context(), node)
+                if context is None:
+                    context = contextvars.copy_context()
+                handle = Handle(callback, args, context, node)
                 node.ready.append(handle)
                 return handle
         if context is None:
@@ -183,6 +185,8 @@ class SimLoop(NetCalls, asyncio.BaseEventLoop):
         """Run a callback when this node's monotonic clock shows ``when`` seconds."""
         if when is None:
             raise TypeError("when cannot be None")
+        if context is None:  # an empty context is false, so "or" would lose it
+            context = contextvars.copy_context()
         if self._closed:
             self._check_closed()
         world = self._world
@@ -191,7 +195,7 @@ class SimLoop(NetCalls, asyncio.BaseEventLoop):
         handle = TimerHandle(
             callback,
             args,
-            context or contextvars.copy_context(),
+            context,
             node,
             when,
             true_ns if true_ns > world.now_ns else world.now_ns,
@@ -212,7 +216,9 @@ class SimLoop(NetCalls, asyncio.BaseEventLoop):
         world = self._world
         node = world.node
         if world.many:
-            context = kwargs.get("context") or contextvars.copy_context()
+            context = kwargs.get("context")
+            if context is None:
+                context = contextvars.copy_context()
             life = (node, node.incarnation)
             if context.get(IDENTITY) != life:
                 context.run(IDENTITY.set, life)
