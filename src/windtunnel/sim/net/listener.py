@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from windtunnel.sim.net import addresses
@@ -26,23 +27,26 @@ class Listener:
     """Connections that are there and not yet accepted.
 
     :param backlog: most of them; further attempts go unanswered and are made again.
+    :ivar promised: how many were answered and are not there yet.
     """
 
     def __init__(self, file: SocketFile, backlog: int) -> None:
         self.file = file
         self.backlog = max(backlog, 0)
+        self.promised = 0
         self._waiting: deque[SocketFile] = deque()
         file.listening = True
 
     @property
     def full(self) -> bool:
         """Whether the next one has to wait. (Linux keeps one more than was asked for.)"""
-        return len(self._waiting) > self.backlog
+        return len(self._waiting) + self.promised > self.backlog
 
     def add(self, file: SocketFile) -> None:
         """A connection is established."""
+        self.promised -= 1
         if self.file.closed:
-            file.close()
+            _refuse(file)
             return
         self._waiting.append(file)
         self.file.reader.look()
@@ -68,10 +72,14 @@ class Listener:
     def close(self) -> None:
         self.file.listening = False
         while self._waiting:
-            waiting = self._waiting.popleft()
-            if isinstance(waiting.part, StreamEnd):
-                waiting.part.close(abruptly=True)
-            waiting.close()
+            _refuse(self._waiting.popleft())
+
+
+def _refuse(file: SocketFile) -> None:
+    """Nobody will accept that connection."""
+    if isinstance(file.part, StreamEnd):
+        file.part.close(abruptly=True)
+    file.close()
 
 
 class Attempt:
@@ -133,14 +141,21 @@ class Attempt:
         elif listener.full:
             self._ask_again()
         else:
-            answer = listener
-            self._net.carry(self._back, lambda: self._established(answer), self._ask_again)
+            listener.promised += 1
+            self._net.carry(
+                self._back,
+                partial(self._established, listener),
+                partial(self._unanswered, listener),
+            )
+
+    def _unanswered(self, listener: Listener) -> None:
+        listener.promised -= 1
+        self._ask_again()
 
     def _established(self, listener: Listener) -> None:
         """The answer is here."""
-        if not self._alive():
-            return
-        if listener.file.closed:
+        if not self._alive() or listener.file.closed:
+            listener.promised -= 1
             self._fail(errno.ECONNREFUSED)
             return
         self.done = True

@@ -163,6 +163,7 @@ def _connect_path(file: SocketFile, path: Address) -> None:
         raise os_error(errno.ECONNREFUSED)
     if listener.full:
         raise os_error(errno.EAGAIN)
+    listener.promised += 1
     listener.add(pair(file.net, file, other, shown_path(path)))
 
 
