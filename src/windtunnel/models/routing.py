@@ -1,0 +1,129 @@
+"""Which dialect and which endpoint a request is for.
+
+A path without a name in it is one dictionary look-up. Where several dialects have the same path,
+the one whose provider's host is asked for answers, else the first that claims the request by its
+headers, else the first that has the path. A first segment that is a dialect's name
+(``/anthropic/v1/models``) decides it outright.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import unquote
+
+from windtunnel.models.dialects import Dialect
+from windtunnel.models.protocol import HttpRequest, Params, ReplyError
+
+_NAME = re.compile(r"\{(\w+)(:path)?\}")
+_NONE: dict[str, str] = {}
+
+Found = tuple[Dialect, str, Params]
+
+
+class Routes:
+    """The routes of a server's dialects.
+
+    :meth:`find` gives the endpoint ``""`` where no dialect has the path or method; the dialect
+    then is the one most likely meant, which writes the error.
+    """
+
+    def __init__(self, dialects: Sequence[Dialect]) -> None:
+        self._dialects = dialects
+        self._by_name = {spoken.name: spoken for spoken in dialects}
+        self._hosts = {host: spoken for spoken in dialects for host in spoken.hosts}
+        self._static: dict[tuple[str, str], list[tuple[Dialect, str]]] = {}
+        self._patterns: list[tuple[str, re.Pattern[str], Dialect, str]] = []
+        for spoken in dialects:
+            for route in spoken.routes:
+                if "{" in route.path:
+                    pattern = re.compile(_expression(route.path))
+                    self._patterns.append((route.method, pattern, spoken, route.endpoint))
+                else:
+                    key = route.method, route.path
+                    self._static.setdefault(key, []).append((spoken, route.endpoint))
+
+    def find(self, request: HttpRequest) -> Found:
+        """The dialect, endpoint and parameters of a request."""
+        found = self._static.get((request.method, request.path))
+        if found is not None and len(found) == 1:
+            return found[0][0], found[0][1], _NONE
+        return self._find(request)
+
+    def refusal(self, request: HttpRequest) -> ReplyError:
+        """Why there is no endpoint: the path is unknown, or the method is wrong for it."""
+        path = self._stripped(request.path)[1]
+        known = any(path == known for _, known in self._static) or any(
+            pattern.fullmatch(path) for _, pattern, _, _ in self._patterns
+        )
+        if known:
+            return ReplyError(405, "invalid_request", f"Not allowed to {request.method} on {path}")
+        return ReplyError(404, "not_found", f"Invalid URL ({request.method} {path})")
+
+    def _find(self, request: HttpRequest) -> Found:
+        named, path = self._stripped(request.path)
+        candidates = self._candidates(request.method, path)
+        if not candidates and request.method == "HEAD":
+            candidates = self._candidates("GET", path)
+        if named is not None:
+            candidates = [found for found in candidates if found[0] is named]
+        if not candidates:
+            return named or self._likely(request, path), "", _NONE
+        return self._best(request, candidates)
+
+    def _stripped(self, path: str) -> tuple[Dialect | None, str]:
+        """The dialect that the first segment names, and the path without it; and the path as the
+        routes write it, with neither doubled nor trailing slashes."""
+        if "//" in path or (len(path) > 1 and path[-1] == "/"):
+            path = re.sub("/+", "/", path).rstrip("/") or "/"
+        first, _, rest = path[1:].partition("/")
+        named = self._by_name.get(first)
+        return (named, f"/{rest}") if named is not None else (None, path)
+
+    def _candidates(self, method: str, path: str) -> list[Found]:
+        found: list[Found] = [
+            (spoken, endpoint, _NONE) for spoken, endpoint in self._static.get((method, path), ())
+        ]
+        for verb, pattern, spoken, endpoint in self._patterns:
+            if verb == method and (match := pattern.fullmatch(path)):
+                params = {name: unquote(value) for name, value in match.groupdict().items()}
+                found.append((spoken, endpoint, params))
+        return found
+
+    def _best(self, request: HttpRequest, candidates: list[Found]) -> Found:
+        if len(candidates) == 1:
+            return candidates[0]
+        host = self._hosts.get(request.header("host").partition(":")[0])
+        for found in candidates:
+            if found[0] is host:
+                return found
+        for found in candidates:
+            if found[0].claims(request):
+                return found
+        return candidates[0]
+
+    def _likely(self, request: HttpRequest, path: str) -> Dialect:
+        """Whose error an unknown path gets: the host's, the claimant's, that of the dialect with
+        routes below the same first segments, or the first's."""
+        host = self._hosts.get(request.header("host").partition(":")[0])
+        if host is not None:
+            return host
+        for spoken in self._dialects:
+            if spoken.claims(request):
+                return spoken
+        first = "/".join(path.split("/")[:2])
+        for spoken in self._dialects:
+            if any(route.path.startswith(first) and first != "/" for route in spoken.routes):
+                return spoken
+        return self._dialects[0]
+
+
+def _expression(path: str) -> str:
+    parts, end = [], 0
+    for match in _NAME.finditer(path):
+        parts.append(re.escape(path[end : match.start()]))
+        # A segment stops at a colon too: /v1beta/models/{model}:generateContent
+        inside = ".+" if match[2] else "[^/]+?"
+        parts.append(f"(?P<{match[1]}>{inside})")
+        end = match.end()
+    return "".join((*parts, re.escape(path[end:])))
