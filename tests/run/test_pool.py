@@ -512,7 +512,7 @@ def test_an_order_that_a_plugin_gave_is_kept_also_where_history_would_change_it(
         @pytest.mark.parametrize("i", range(5))
         def test_it(i):
             with open("order.txt", "a") as file: file.write(f"{i}\\n")
-            time.sleep(0.3 if i == 2 else 0)
+            time.sleep(0.55 if i == 2 else 0)
         """
     )
     windtunnel_run("-n", "1").assert_outcomes(passed=5)

@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 
 from windtunnel.core import REAL_CLOCK, Outcome, UsageError
-from windtunnel.run import children, neighbours, stacks, timeouts, wire, worker
+from windtunnel.run import children, neighbours, stacks, timeouts, wire
 from windtunnel.run.crew import Crew, WorkerHandle, why_not_fork
 from windtunnel.run.durations import known_durations
 from windtunnel.run.grouping import OrderWatch, job_of
 from windtunnel.run.identity import WATCH
+from windtunnel.run.packing import unpacked
 from windtunnel.run.rerun import may_run_again
 from windtunnel.run.schedule import Dispenser, plan
 from windtunnel.run.session import RunState
@@ -299,7 +300,7 @@ class Pool:
                 }
             )
             return
-        report = worker.unpacked(self._config, kind, payload)
+        report = unpacked(self._config, kind, payload)
         report.__dict__["wt_worker"] = one.name
         hook.pytest_runtest_logreport(report=report)
 

@@ -27,9 +27,8 @@ import pytest
 from windtunnel.core.clock import REAL_CLOCK
 from windtunnel.core.seed import Seed
 from windtunnel.run import children, stacks, wire
+from windtunnel.run.packing import packed
 from windtunnel.run.session import STATE, RunState
-
-_PLAIN_REPORTS = (pytest.TestReport,)
 
 
 class Worker:
@@ -193,28 +192,6 @@ class Worker:
                 lineno=warning_message.lineno,
             )
         self._reports.append(("warning", (warning_message, when, nodeid, location)))
-
-
-def packed(config: pytest.Config, report: pytest.TestReport) -> tuple[str, Any]:
-    """A report as it travels: pickled where it is pytest's own and holds only text, else as
-    the plugins that know it serialise it."""
-    if type(report) in _PLAIN_REPORTS and (
-        report.longrepr is None or isinstance(report.longrepr, (str, tuple))
-    ):
-        with contextlib.suppress(Exception):  # an attribute that cannot be pickled
-            return "pickled", pickle.dumps(report, protocol=5)
-    data = config.hook.pytest_report_to_serializable(config=config, report=report)
-    return "serialized", data
-
-
-def unpacked(config: pytest.Config, kind: str, payload: Any) -> pytest.TestReport:
-    """What :func:`packed` packed."""
-    report: pytest.TestReport
-    if kind == "pickled":
-        report = pickle.loads(payload)
-    else:
-        report = config.hook.pytest_report_from_serializable(config=config, data=payload)
-    return report
 
 
 def worker_input(worker: str, count: int, run_id: str, seed: int) -> dict[str, Any]:

@@ -22,9 +22,10 @@ import pytest
 from pluggy import HookImpl, HookimplOpts
 
 from windtunnel.core import REAL_CLOCK
-from windtunnel.run.attempt import in_process
+from windtunnel.run.attempt import Attempt, in_process
 from windtunnel.run.isolation import linux
 from windtunnel.run.isolation.crash import CrashNotes
+from windtunnel.run.packing import packed, unpacked
 
 _LENGTH = struct.Struct("=Q")
 _GRACE_S = 5.0
@@ -53,13 +54,15 @@ class Sent:
     exit: tuple[str, int | None] | None = None
     error: str = ""
 
-    def run(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    def run(
+        self, item: pytest.Item, nextitem: pytest.Item | None, attempt: Attempt = in_process
+    ) -> None:
         """Run the attempt here and take down all that the parent must know."""
         config, session = item.config, item.session
         self._take_over_logging(config)
         with _recorded_warnings(config, self.warnings):
             try:
-                reports = in_process(item, nextitem)
+                reports = attempt(item, nextitem)
                 self.reports = [packed(config, report) for report in reports]
             except pytest.exit.Exception as wish:
                 self.exit = (str(wish.msg), wish.returncode)
@@ -240,43 +243,6 @@ def _reap(pid: int, kill: int = 0) -> int:
 
 
 # -- what travels -------------------------------------------------------------------------------
-
-
-def packed(config: pytest.Config, report: pytest.TestReport) -> tuple[str, Any]:
-    """A report as bytes; what plugins put on it and cannot be pickled stays behind."""
-    try:
-        return "pickled", pickle.dumps(report, protocol=5)
-    except Exception:
-        kept = dict(vars(report))
-    for name, value in list(vars(report).items()):
-        try:
-            pickle.dumps(value, protocol=5)
-        except Exception:
-            if name == "longrepr":
-                kept[name] = str(value)
-            elif name == "user_properties":
-                kept[name] = [(str(key), str(each)) for key, each in value]
-            elif name == "keywords":
-                kept[name] = dict.fromkeys(value, 1)
-            else:
-                del kept[name]
-    plain = object.__new__(type(report))
-    vars(plain).update(kept)
-    try:
-        return "pickled", pickle.dumps(plain, protocol=5)
-    except Exception:
-        data = config.hook.pytest_report_to_serializable(config=config, report=plain)
-        return "serialized", data
-
-
-def unpacked(config: pytest.Config, kind: str, payload: Any) -> pytest.TestReport:
-    """What :func:`packed` packed."""
-    report: pytest.TestReport
-    if kind == "pickled":
-        report = pickle.loads(payload)
-    else:
-        report = config.hook.pytest_report_from_serializable(config=config, data=payload)
-    return report
 
 
 @contextlib.contextmanager
