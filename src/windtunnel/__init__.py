@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from windtunnel.core import Seed
+    from windtunnel.explore.marker import simulated as simulated
 
     seed: Seed
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "seed"]
+__all__ = ["__version__", "seed", "simulated"]
 
 
 def __getattr__(name: str) -> object:
@@ -27,4 +28,8 @@ def __getattr__(name: str) -> object:
         from windtunnel.core.seed import run_seed
 
         return run_seed()
+    if name == "simulated":
+        from windtunnel.explore.marker import simulated
+
+        return simulated
     raise AttributeError(f"module 'windtunnel' has no attribute {name!r}")

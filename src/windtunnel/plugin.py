@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from windtunnel.own.fixtures import Leases, PortLease, PostgresLease, RedisLease
     from windtunnel.record import Record
     from windtunnel.run.session import Role, RunState
+    from windtunnel.sim import World
 
 _MARKERS = (
     "flaky(reruns=1, reruns_delay=0, only_on=[]): run a failed test again up to `reruns` times",
     "quarantine(reason=..., until=DATE): run and record the test, but never fail the run by it",
+    "simulated(seeds=10, **world): run an async test in the simulated world, once a seed",
     "lease(name, amount=1): hold that much of a named resource while the test runs",
 )
 
@@ -38,6 +40,7 @@ _PARTS = (
     "windtunnel.run.recording",
     "windtunnel.run.isolation",
     "windtunnel.run.guards",
+    "windtunnel.run.simulated",
     "windtunnel.run.timeouts",
     "windtunnel.run.rerun",
     "windtunnel.run.quarantine",
@@ -287,3 +290,11 @@ def postgres_lease(request: pytest.FixtureRequest) -> PostgresLease:
     from windtunnel.own import fixtures
 
     return fixtures.postgres_lease(request)
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest) -> World:
+    """The simulated world in which this test runs: its nodes, its network, its faults."""
+    from windtunnel.run import simulated
+
+    return simulated.world(request)

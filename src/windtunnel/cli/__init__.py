@@ -10,6 +10,7 @@ from windtunnel.core import ExitCode, WindtunnelError
 
 COMMANDS = {
     "run": "run a project's pytest suite in parallel, isolated and recorded",
+    "replay": "repeat one failed seed of a simulated test",
     "flaky": "list flaky tests, hunt for their causes, quarantine and release them",
     "report": "write the page of a recorded run",
     "record": "merge, export, import, check and trim the record",

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
-from windtunnel.core.settings import FIELDS
+from windtunnel.cli import hash_seed
+from windtunnel.core.settings import FIELDS, read_pyproject
 
 # Plain names that pytest or a well-known plugin of it has: those keep their meaning.
 _LEFT_TO_PYTEST = {"timeout", "html", "workers"}
@@ -17,9 +19,19 @@ _LEFT_TO_PYTEST = {"timeout", "html", "workers"}
 def main(argv: list[str]) -> int:
     """Run a suite; the exit code is pytest's, or one of ours (see ``docs/run.md``)."""
     options, rest = _parser().parse_known_args(argv)
+    if _simulates(options) and not hash_seed.pinned():
+        # So that a token can say under which one a test failed.
+        hash_seed.restart_with("0", ["run", *argv])
     import pytest
 
     return int(pytest.main([*plugin_arguments(options), *rest]))
+
+
+def _simulates(options: argparse.Namespace) -> bool:
+    """Whether simulated tests are to be expected before any test is collected."""
+    if options.world is not None or options.check_determinism:
+        return options.world == "simulated" or bool(options.check_determinism)
+    return read_pyproject(Path.cwd()).get("world") == "simulated"
 
 
 def plugin_arguments(options: argparse.Namespace) -> list[str]:

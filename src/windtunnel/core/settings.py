@@ -116,6 +116,18 @@ class Settings:
     )
     world: str = _setting("real", _one_of("real", "simulated"), "where subjects run")
     seed: int = _setting(0, lambda text: int(text, 0), "the run's seed; 0 draws a new one")
+    seeds: int = _setting(
+        0, _natural, "seeds of each simulated test; 0 is what its marker says, else 10"
+    )
+    all_seeds: bool = _setting(
+        False, _flag, "run a simulated test's other seeds too after one has failed"
+    )
+    check_determinism: bool = _setting(
+        False, _flag, "run each seed again in another process and compare step by step"
+    )
+    tape: str = _setting("", str, "folder for the tapes of failed seeds; empty is beside the record")
+    replay: str = _setting("", str, "the token or tape file of the one seed to repeat")
+    until: int = _setting(0, _natural, "the step before which a replay stops; 0 is the end")
     isolation: frozenset[str] = _setting(
         frozenset[str](), _set_of(*ISOLATIONS), "what keeps tests apart: " + ", ".join(ISOLATIONS)
     )

@@ -138,6 +138,8 @@ class _Attempt:
     output: str = ""
     quarantined: bool = False
     reported: bool = False
+    replay: str = ""
+    seed: int = 0
 
 
 class TestRecorder:
@@ -212,6 +214,8 @@ class TestRecorder:
         attempt.seconds[str(report.when)] = report.duration
         attempt.final = attempt.final and str(report.outcome) != "rerun"
         attempt.quarantined = attempt.quarantined or getattr(report, "wt_quarantined", False)
+        attempt.replay = attempt.replay or getattr(report, "wt_replay", "")
+        attempt.seed = attempt.seed or getattr(report, "wt_seed", 0)
         outcome = outcome_of(report)
         if outcome is not Outcome.PASSED and not attempt.outcome.bad:
             attempt.outcome = outcome
@@ -252,8 +256,9 @@ class TestRecorder:
                 message=attempt.message,
                 output=attempt.output,
                 quarantined=attempt.quarantined,
-                replay=replay_command(attempt.nodeid, state) if attempt.outcome.bad else "",
-                seed=state.seed.child(attempt.nodeid).value,
+                replay=attempt.replay
+                or (replay_command(attempt.nodeid, state) if attempt.outcome.bad else ""),
+                seed=attempt.seed or state.seed.child(attempt.nodeid).value,
             )
         )
 

@@ -226,7 +226,7 @@ class Protocol:
         bad.outcome = "rerun"  # type: ignore[assignment]  # the word plugins know
         # What passed after the failure, or before it in the call, is not the test's result.
         _log(item, [*(report for report in reports[:1] if report.passed), bad])
-        _forget_attempt(item)
+        forget_attempt(item)
         return False
 
     def _bad_report(
@@ -325,7 +325,7 @@ def _finish_failed_fixtures(item: pytest.Item) -> None:
             definition.finish(request)
 
 
-def _forget_attempt(item: pytest.Item) -> None:
+def forget_attempt(item: pytest.Item) -> None:
     """Let go of what pytest keeps on the item: output, the class's instance, failed subtests."""
     item._report_sections.clear()
     if isinstance(item, pytest.Function) and getattr(item, "_instance", None) is not None:

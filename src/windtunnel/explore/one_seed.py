@@ -1,0 +1,192 @@
+"""One seed of one test: a world that is armed around the test's set-up, call and teardown."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import random
+from collections.abc import Generator
+from typing import Any, cast
+
+from windtunnel.core import seed as core_seed
+from windtunnel.core.seed import Seed
+from windtunnel.explore import logs, loops
+from windtunnel.explore.until import Until
+from windtunnel.explore.verdict import Verdict, leaks
+from windtunnel.sim import intercept
+from windtunnel.sim.config import WorldConfig
+from windtunnel.sim.errors import DeadlockError, StallError
+from windtunnel.sim.loop import SimLoop
+from windtunnel.sim.world import World
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """Which run is wanted.
+
+    :param seed: the world's seed.
+    :param config: the world's configuration.
+    :param replay: choices to repeat; None to draw them.
+    :param until: the step before which to stop; 0 to run to the end.
+    :param choices: what Hypothesis is to repeat; empty to let it search.
+    """
+
+    seed: Seed
+    config: WorldConfig
+    replay: Any = None
+    until: int = 0
+    choices: tuple[str, ...] = ()
+
+
+class OneSeed:
+    """A run of a test under one seed. A Hypothesis test runs in several worlds, one an example.
+
+    :ivar world: the world of the present, or the last, example.
+    :ivar verdict: what it had seen when the test's body ended; None while it has not.
+    :ivar leaks: what the test left open: what it is, and where.
+    """
+
+    def __init__(self, request: Request, log_handler: logging.Handler | None = None) -> None:
+        self.request = request
+        self.world = self._of_the_fixtures = self._new_world()
+        self.verdict: Verdict | None = None
+        self.leaks: list[tuple[str, str]] = []
+        self.error: BaseException | None = None
+        self.by_examples = False
+        self._in_body = False
+        self._log_handler = log_handler
+        self._armed = contextlib.ExitStack()
+
+    def _new_world(self) -> World:
+        request = self.request
+        world = World(request.seed, request.config, replay=request.replay)
+        if request.until:
+            Until(world, request.until).watch()
+        return world
+
+    @contextlib.contextmanager
+    def armed(self) -> Generator[OneSeed, None, None]:
+        """Around the whole test: what draws from the run's seed draws from the world's."""
+        loops.refuse_foreign_loops()
+        loops.install()
+        intercept.install()
+        before = core_seed.run_seed()
+        state = random.getstate()
+        core_seed.set_run_seed(self.request.seed)
+        random.seed(self.request.seed.value)
+        loops.before_close = self._before_close
+        loops.close_failed = self._close_failed
+        try:
+            self._arm(self.world)
+            yield self
+        finally:
+            self._armed.close()
+            loops.before_close = loops.close_failed = None
+            random.setstate(state)
+            core_seed.set_run_seed(before)
+
+    def _arm(self, world: World) -> None:
+        """Put a world in the place of the one that is armed."""
+        self._armed.close()
+        self._armed.enter_context(world.armed())
+        self._armed.enter_context(logs.marked(world, self._log_handler))
+
+    # The body of the test.
+
+    @contextlib.contextmanager
+    def body(self) -> Generator[None, None, None]:
+        """Around the body of the test: takes the verdict where it ends.
+
+        :raises BaseException: what the body raised, or what the world holds against it.
+        """
+        __tracebackhide__ = True
+        self._in_body = True
+        try:
+            yield
+        except BaseException as error:
+            self._failed(error)
+            raise
+        finally:
+            self._in_body = False
+        held = self._verdict().error()
+        if held is not None:
+            self._failed(held)
+            raise held
+
+    def _failed(self, error: BaseException) -> None:
+        self.error = error
+        verdict = self._verdict()
+        known = getattr(error, "__notes__", ())
+        for line in verdict.others(error):
+            if (note := f"windtunnel: also, {line}") not in known:
+                error.add_note(note)
+
+    def _verdict(self) -> Verdict:
+        if self.verdict is None:
+            self.verdict = Verdict.of(self.world)
+        return self.verdict
+
+    def ended_at(self) -> tuple[int, int]:
+        """After how many steps, and at what virtual time in ns, the body or the run ended."""
+        verdict = self.verdict or Verdict.of(self.world)
+        return verdict.steps, verdict.at_ns
+
+    @contextlib.contextmanager
+    def example(self) -> Generator[World, None, None]:
+        """A world of its own for one example of Hypothesis, under the same seed: what an example
+        does must depend on nothing but its choices."""
+        of_the_fixtures = self._of_the_fixtures
+        self.verdict = None
+        self.world = self._new_world()
+        self._arm(self.world)
+        try:
+            yield self.world
+        finally:
+            self._arm(of_the_fixtures)
+
+    # What is told of it.
+
+    @property
+    def fixture(self) -> World:
+        """What the test calls ``world``: under Hypothesis, that of each example in its turn."""
+        return cast("World", _WorldOfExample(self)) if self.by_examples else self.world
+
+    @property
+    def error_name(self) -> str:
+        """The class of what the body failed with; empty when something else failed."""
+        return type(self.error).__name__ if self.error is not None else ""
+
+    def story(self) -> str:
+        """What happened, as text."""
+        try:
+            from windtunnel.sim import story
+        except ImportError:
+            return ""
+        return story.text(self.world)
+
+    # The end of its loop.
+
+    def _before_close(self, loop: SimLoop) -> None:
+        if self._in_body:
+            self._verdict()  # the runner is the test's own, or unittest's
+        for node in loop.world.nodes.values():
+            node.resume()  # what is paused could not be cancelled
+        if self.verdict is not None and self.error is None:
+            self.leaks += leaks(loop.world, loop)
+
+    def _close_failed(self, error: DeadlockError | StallError) -> None:
+        self.leaks.append((f"the loop could not be ended: {error.what}", error.found))
+
+
+class _WorldOfExample:
+    """Stands for the world of the example that is being run."""
+
+    def __init__(self, run: OneSeed) -> None:
+        vars(self)["_run"] = run
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_run"].world, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(vars(self)["_run"].world, name, value)

@@ -1,0 +1,122 @@
+"""Simulated tests in a run: who is one is found out at collection, the rest is attached then.
+
+A run without simulated tests pays for one look at each collected item and no more; nothing of the
+simulated world is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from windtunnel.core import UsageError
+from windtunnel.run.markers import MarkerCheck
+from windtunnel.run.session import STATE, RunState
+
+if TYPE_CHECKING:
+    from windtunnel.run.simulated_replay import Replay
+    from windtunnel.sim import World
+
+PLAN = pytest.StashKey[Any]()
+"""Where an item's stash says how it is to be simulated; items that are not have none."""
+
+ATTEMPTS = pytest.StashKey[Any]()
+"""This process's :class:`windtunnel.run.simulated_attempts.SimulatedAttempts`."""
+
+
+def attach(config: pytest.Config, state: RunState) -> None:
+    """Watch for simulated tests.
+
+    :raises UsageError: for a token or tape that cannot be read.
+    """
+    from windtunnel.explore.marker import plan_of
+
+    everything = state.settings.world == "simulated"
+    replay = None
+    if state.settings.replay:
+        from windtunnel.run.simulated_replay import Replay
+
+        replay = Replay(config, state)
+        config.pluginmanager.register(replay, "windtunnel-replay")
+    check = MarkerCheck(lambda item: plan_of(item, everything=everything))
+    config.pluginmanager.register(check, "windtunnel-simulated-marker")
+    watcher = Watcher(everything, replay)
+    config.pluginmanager.register(watcher, "windtunnel-simulated-watcher")
+
+
+class Watcher:
+    """Attaches the simulated world to the run where a test needs it."""
+
+    def __init__(self, everything: bool, replay: Replay | None) -> None:
+        self._everything = everything
+        self._replay = replay
+        self._any = False
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_pycollect_makeitem(self, collector: pytest.Collector) -> Generator[None, Any, Any]:
+        """Hand simulated tests to pytest-asyncio, where it is there, also in its strict mode:
+        its fixtures and the test then share a loop. Innermost: it makes its items after this."""
+        made = yield
+        if made is None or not collector.config.pluginmanager.hasplugin("asyncio"):
+            return made
+        from windtunnel.explore.marker import NAME, is_async
+
+        for node in made if isinstance(made, list) else [made]:
+            if (
+                isinstance(node, pytest.Function)
+                and (self._everything or node.get_closest_marker(NAME) is not None)
+                and is_async(node)
+                and node.get_closest_marker("anyio") is None
+                and "anyio_backend" not in node.fixturenames
+            ):
+                node.add_marker("asyncio")
+        return made
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        from windtunnel.explore.marker import plan_of
+
+        for item in session.items:
+            plan = plan_of(item, everything=self._everything)
+            if self._replay is not None:
+                plan = self._replay.plan_of(item, plan)
+            if plan is not None:
+                item.stash[PLAN] = plan
+                self._any = True
+        if self._replay is not None:
+            self._replay.must_have_found(session)
+
+    def pytest_windtunnel_process_started(self, config: pytest.Config, state: RunState) -> None:
+        if self._any:
+            from windtunnel.run.simulated_attempts import start
+
+            config.stash[ATTEMPTS] = start(config, state, self._replay)
+
+    def pytest_windtunnel_process_finished(self, config: pytest.Config) -> None:
+        attempts = config.stash.get(ATTEMPTS, None)
+        if attempts is not None:
+            attempts.after_last_test()
+
+
+def world(request: pytest.FixtureRequest) -> World:
+    """The fixture ``world``: that of the simulated test which is going on.
+
+    :raises UsageError: in a test that is not simulated.
+    """
+    attempts = request.config.stash.get(ATTEMPTS, None)
+    present = attempts.present if attempts is not None else None
+    if present is None:
+        raise UsageError(
+            "the fixture world is there in simulated tests only",
+            found=request.node.nodeid,
+            fix="mark the test with wt.simulated, or run `windtunnel run --world simulated`",
+        )
+    found: World = present.fixture
+    return found
+
+
+def state_of(config: pytest.Config) -> RunState:
+    """This process's part in the run."""
+    return config.stash[STATE]
