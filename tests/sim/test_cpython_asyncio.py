@@ -1,0 +1,54 @@
+"""CPython's own tests of asyncio, on the simulated loop and on virtual time."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HARNESS = Path(__file__).with_name("cpython_suite.py")
+
+# What is left out, and why: these call into the loop from a real thread and wait for it.
+NOT_HERE = {
+    "test_tasks": [
+        "test_run_coroutine_threadsafe",
+        "test_run_coroutine_threadsafe_task_cancelled",
+        "test_run_coroutine_threadsafe_task_factory_exception",
+        "test_run_coroutine_threadsafe_with_exception",
+        "test_run_coroutine_threadsafe_with_timeout",
+    ],
+}
+
+
+def here(module):
+    try:
+        return importlib.util.find_spec(f"test.test_asyncio.{module}") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("module", "at_least"),
+    [
+        ("test_locks", 60),
+        ("test_queues", 40),
+        ("test_taskgroups", 30),
+        ("test_timeouts", 25),
+        ("test_waitfor", 10),
+        ("test_tasks", 900),
+        ("test_eager_task_factory", 35),  # 3.12 on
+        ("test_staggered", 5),  # 3.13 on
+    ],
+)
+def test_the_tests_of_cpython_pass_on_the_simulated_loop(module, at_least):
+    if not here(module):
+        pytest.skip(f"this Python came without test.test_asyncio.{module}")
+    command = [sys.executable, str(HARNESS), module, *NOT_HERE.get(module, [])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["bad"] == {}
+    assert found["ran"] >= at_least
+    assert found["loops"] * 3 >= found["ran"]  # the rest needs no loop
