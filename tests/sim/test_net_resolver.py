@@ -119,9 +119,7 @@ async def test_each_node_has_a_host_name(world: World) -> None:
 @simulated(net=network(ipv6=False))
 async def test_a_network_can_be_without_ipv6(world: World) -> None:
     assert _hosts(getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)) == ["127.0.0.1"]
-    assert _hosts(getaddrinfo("a", 80, type=socket.SOCK_STREAM)) == [
-        world.nodes["a"].addresses[0]
-    ]
+    assert _hosts(getaddrinfo("a", 80, type=socket.SOCK_STREAM)) == [world.nodes["a"].addresses[0]]
 
 
 @simulated(net=network(resolve_s=0.25))

@@ -302,4 +302,3 @@ def test_the_order_in_which_a_server_binds_does_not_hang_on_the_hash_seed() -> N
     hosts, _ = simulate(body, net=network())
     assert len(hosts) == 3
     assert hosts == simulate(body, net=network())[0]
-

@@ -52,6 +52,10 @@ class DatagramPort:
         """Make two sockets a pair."""
         cls.of(file)._other, cls.of(other)._other = other, file
 
+    def attach(self, other: SocketFile) -> None:
+        """Send to that socket from now on, until it is closed: a Unix socket was connected."""
+        self._other = other
+
     # Sending.
 
     def send(self, data: bytes, address: Address) -> int:
@@ -195,8 +199,6 @@ class DatagramPort:
 
     def writable(self) -> bool:
         other = self._other
-        if other is None and self.file.family == socket.AF_UNIX and self.file.remote:
-            other = self._net.ports.at_path(self.file.node, self.file.remote)
         if other is None or other.closed:
             return True
         there = DatagramPort.of(other)

@@ -181,6 +181,7 @@ def _connect_datagrams(file: SocketFile, address: Address) -> None:
         if other.type != file.type:
             raise os_error(errno.EPROTOTYPE)
         file.remote = shown_path(address)
+        port.attach(other)
         return
     host, number = internet(file, address)
     file.net.routes.route(file.node, host)
