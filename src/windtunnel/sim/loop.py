@@ -15,7 +15,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from windtunnel.core.errors import UsageError
-from windtunnel.sim import inside, waiting
+from windtunnel.sim import inside, intercept, waiting
 from windtunnel.sim.errors import EscapeError, StallError
 from windtunnel.sim.handle import Handle, TimerHandle
 from windtunnel.sim.net import intercept as sockets
@@ -339,11 +339,13 @@ class SimLoop(NetCalls, asyncio.BaseEventLoop):
         world.loop = self
         world.entered()
         inside.world = world
+        intercept.enter(world)
         sockets.enter()
         try:
             self._scheduler.run()
         finally:
             sockets.leave()
+            intercept.leave(world)
             inside.world = None
             world.left()
             self._thread_id = None
