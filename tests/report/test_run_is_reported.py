@@ -37,6 +37,8 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
                  "FORCE_COLOR", "COLUMNS"):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SEEN", str(pytester.path / "seen.txt"))
+    # What other runs on this machine left, and these would reap, is not of these tests.
+    monkeypatch.setenv("WINDTUNNEL_HOME", str(pytester.path / ".house"))
     # Every second of these tests is the start of a pytest: let it load no plugin but ours.
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p windtunnel")
