@@ -112,12 +112,13 @@ class SocketFile:
     :ivar fd: its descriptor number, from a range that real ones do not reach.
     :ivar local: the address it is bound to, or None.
     :ivar remote: the address it is connected to, or None.
+    :ivar connecting: a ``connect`` was begun whose success nobody has asked for.
     :ivar part: what it is on the network by now, or None for a socket that is neither
         connected nor listening.
     """
 
     __slots__ = (
-        "_references", "closed", "family", "fd", "listening", "local", "net", "node", "options",
+        "_references", "closed", "connecting", "family", "fd", "listening", "local", "net", "node", "options",
         "part", "port_key", "proto", "reader", "remote", "transport", "type", "writer",
     )  # fmt: skip
 
@@ -132,6 +133,7 @@ class SocketFile:
         self.remote: Address = None
         self.part: Part | None = None
         self.listening = False
+        self.connecting = False
         self.closed = False
         self.port_key: tuple[int, int] | None = None
         self.options: dict[tuple[int, int], int | bytes] = {}

@@ -158,7 +158,7 @@ class Attempt:
             listener.promised -= 1
             self._fail(errno.ECONNREFUSED)
             return
-        self.done = True
+        self.done = self._file.connecting = True
         accepted = pair(self._net, self._file, listener.file, self._remote)
         self._net.note("connect", self._file.part, port=self._remote[1])
         self._announce(listener, accepted)

@@ -31,19 +31,21 @@ _DEFAULTS = {
 # Addresses.
 
 
-def internet(file: SocketFile, address: Address) -> tuple[str, int]:
+def internet(file: SocketFile, address: Address, call: str) -> tuple[str, int]:
     """Host and port of an address for a TCP or UDP socket; names are looked up.
 
     :raises TypeError: when it is no such address.
     :raises OverflowError: for a port out of range.
     """
     if not isinstance(address, tuple) or len(address) < 2:
-        raise TypeError(f"AF_INET address must be tuple, not {type(address).__name__}")
+        family = socket.AddressFamily(file.family).name
+        kind = type(address).__name__
+        raise TypeError(f"{call}(): {family} address must be tuple, not {kind}")
     host, port = address[:2]
     if not isinstance(port, int):
         raise TypeError(f"'{type(port).__name__}' object cannot be interpreted as an integer")
     if not 0 <= port <= 65_535:
-        raise OverflowError("port must be 0-65535.")
+        raise OverflowError(f"{call}(): port must be 0-65535.")
     text = host.decode() if isinstance(host, (bytes, bytearray)) else str(host)
     ip = addresses.parse(text)
     if ip is None or (ip.version == 6 and file.family == socket.AF_INET):
@@ -80,7 +82,7 @@ def bind(file: SocketFile, address: Address) -> None:
     if file.family == socket.AF_UNIX:
         file.net.ports.bind_path(file, address)
     else:
-        file.net.ports.bind(file, *internet(file, address))
+        file.net.ports.bind(file, *internet(file, address, "bind"))
     if file.type == socket.SOCK_DGRAM:
         DatagramPort.of(file)
 
@@ -137,13 +139,16 @@ def connect(file: SocketFile, address: Address) -> int:
             raise os_error(part.take_error())
         raise os_error(errno.EALREADY)
     if isinstance(part, StreamEnd):
+        if file.connecting:  # the call after the answer is told of it, once
+            file.connecting = False
+            return 0
         raise os_error(errno.EISCONN)
     if part is not None:
         raise os_error(errno.EISCONN if isinstance(part, Listener) else errno.EINVAL)
     if file.family == socket.AF_UNIX:
         _connect_path(file, address)
         return 0
-    host, port = internet(file, address)
+    host, port = internet(file, address, "connect")
     target = file.net.routes.route(file.node, host)
     if port == 0:
         raise os_error(errno.ECONNREFUSED)
@@ -183,7 +188,7 @@ def _connect_datagrams(file: SocketFile, address: Address) -> None:
         file.remote = shown_path(address)
         port.attach(other)
         return
-    host, number = internet(file, address)
+    host, number = internet(file, address, "connect")
     file.net.routes.route(file.node, host)
     _bind_for(file, host)
     file.remote = addresses.make(file.family, host, number)
@@ -255,7 +260,7 @@ def send_to(file: SocketFile, data: Any, address: Address) -> int:
     port = DatagramPort.of(file)
     if file.family == socket.AF_UNIX:
         return port.send(bytes(data), address)
-    host, number = internet(file, address)
+    host, number = internet(file, address, "sendto")
     if file.local is None:
         any_host = addresses.ANY[socket.AddressFamily(file.family)]
         file.net.ports.occupy(file, any_host, file.net.ports.free_port(file))

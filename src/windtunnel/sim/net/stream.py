@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import errno
+import socket
 from collections import deque
 from collections.abc import Callable
 from heapq import heappush
@@ -53,7 +54,7 @@ class StreamEnd:
 
     __slots__ = (
         "_ack_pending", "_closed", "_timer", "_wants_room", "capacity", "eof", "error", "file",
-        "fin", "hindered", "inflight", "kept", "kept_size", "link", "local", "net", "node", "over",
+        "fin", "hindered", "inflight", "kept", "kept_size", "link", "local", "local_only", "net", "node", "over",
         "peer", "queue", "queued", "remote", "scheduler", "sent", "sink", "transport", "trouble",
         "window", "world",
     )  # fmt: skip
@@ -79,6 +80,8 @@ class StreamEnd:
         self.eof = False
         self.error = 0
         self.over = False
+        # Between Unix sockets a writer learns at once that the other side is closed.
+        self.local_only = file.family == socket.AF_UNIX
         self.sink: Callable[[Any], object] | None = None
         self.trouble: Trouble | None = None
         self._closed = False
@@ -155,7 +158,7 @@ class StreamEnd:
         :raises OSError: when the connection is lost or was shut down for writing.
         """
         self.raise_error()
-        if self.fin or self.over:
+        if self.fin or self.over or (self.local_only and self.peer._closed):
             raise os_error(errno.EPIPE)
         whole = size is not None
         if size is None:
@@ -388,7 +391,13 @@ class StreamEnd:
     def review(self) -> None:
         """Find out anew whether the quick path is enough."""
         self.hindered = bool(
-            self.fin or self.over or self.error or self.queue or self.trouble or not self.link.plain
+            self.fin
+            or self.over
+            or self.error
+            or self.queue
+            or self.trouble
+            or not self.link.plain
+            or (self.local_only and self.peer._closed)
         )
 
     def take_error(self) -> int:
@@ -425,6 +434,8 @@ class StreamEnd:
         self.transport = None
         if self.over:
             return
+        if self.local_only:
+            self.peer.review()
         # The program has no part in it any more: what arrives is the kernel's business.
         self._swap_timer(self.net.kernel, contextvars.Context())
         if abruptly or self.kept or lingers_for_nothing(self.file):
