@@ -19,8 +19,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 _UNKNOWN_S = 0.05
 _WORTH_S = 0.1
 _WORTH_SHARE = 0.02
-_SHORT_RUN_S = 3.0
+_SHORT_RUN_S = 5.0
 _WORTH_SHORT_S = 0.5
+_WORTH_SHORT_SHARE = 0.25
 _WORTH_STEALING_S = 0.1
 _WORTH_DIVIDING_S = 0.5
 
@@ -142,7 +143,10 @@ def _worth_going_first(
     having, the order in which the tests were written is.
     """
     share_s = sum(durations) / workers
-    worth_s = max(_WORTH_SHARE * share_s, _WORTH_S if share_s >= _SHORT_RUN_S else _WORTH_SHORT_S)
+    if share_s >= _SHORT_RUN_S:
+        worth_s = max(_WORTH_SHARE * share_s, _WORTH_S)
+    else:  # a second at most is to be won here
+        worth_s = max(_WORTH_SHORT_SHARE * share_s, _WORTH_SHORT_S)
     long = [unit for unit in units if sum(durations[index] for index in unit) >= worth_s]
     return _longest_first(long, durations)
 
