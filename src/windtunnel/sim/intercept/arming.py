@@ -9,7 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from windtunnel.sim.intercept import clocks, dates, entropy, machine, neighbours
+from windtunnel.sim.intercept import (
+    clocks,
+    dates,
+    entropy,
+    machine,
+    neighbours,
+    order,
+    worker_threads,
+)
 from windtunnel.sim.intercept.functions import CodeReplacement
 from windtunnel.sim.intercept.pointers import Replacement, check_layout, original
 from windtunnel.sim.intercept.thunks import Thunk
@@ -104,6 +112,8 @@ def _functions_of_time_machine() -> tuple[Real, ...]:
 
 def _late_imports() -> None:
     """Modules that were not there when `install` ran and have something to replace."""
+    worker_threads.put()
+    order.put()
     for name in _optional:
         if name in sys.modules and name not in _seen:
             _seen.add(name)
