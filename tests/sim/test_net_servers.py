@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 import pytest
-from simnet import ask, connected, echo_server, network, simulate, simulated
+from simnet import ask, echo_server, network, simulate, simulated
 
 from windtunnel.sim import World
 from windtunnel.sim.net.links import Fixed, LinkConfig
@@ -274,7 +274,7 @@ async def test_a_server_that_is_closed_keeps_the_connections_it_has(world: World
 async def test_the_first_bytes_may_be_sent_before_the_server_has_accepted(world: World) -> None:
     listening = socket.create_server(("127.0.0.1", 80))
     listening.setblocking(False)
-    reader, writer = await asyncio.open_connection("127.0.0.1", 80)
+    _, writer = await asyncio.open_connection("127.0.0.1", 80)
     writer.write(b"early\n")
     await asyncio.sleep(1)
     sock, _ = await asyncio.get_running_loop().sock_accept(listening)

@@ -46,7 +46,7 @@ async def test_a_server_is_reached_by_its_path_on_its_own_node(world: World) -> 
 @simulated()
 async def test_a_path_in_use_is_refused_until_its_server_closes(world: World) -> None:
     server = await _echo("/run/app.sock")
-    with pytest.raises(OSError, match="'/run/app.sock' is already in use") as caught:
+    with pytest.raises(OSError, match=r"'/run/app.sock' is already in use") as caught:
         await _echo("/run/app.sock")
     assert caught.value.errno == errno.EADDRINUSE
     server.close()

@@ -25,8 +25,8 @@ _NETWORKS: tuple[Any, ...] = (
     ipaddress.ip_network("10.0.0.0/8"),
     ipaddress.ip_network("fd00::/64"),
 )
-ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
-_LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+ANY: dict[int, str] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+_LOOPBACK: dict[int, str] = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 _MAPPED = "::ffff:"
 
 

@@ -12,7 +12,7 @@ import os
 import socket
 from asyncio import base_events, sslproto, trsock
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from windtunnel.sim.errors import EscapeError
 from windtunnel.sim.net import operations
@@ -24,6 +24,7 @@ from windtunnel.sim.net.sock import SimSocket, wrap
 from windtunnel.sim.net.transport import SimStreamTransport
 
 if TYPE_CHECKING:
+    from windtunnel.sim.loop import SimLoop
     from windtunnel.sim.world import World
 
 
@@ -31,6 +32,10 @@ class NetCalls:
     """A mixin of the loop: sockets, transports, name resolution."""
 
     _world: World
+
+    @property
+    def _loop_of_asyncio(self) -> SimLoop:
+        return cast("SimLoop", self)
 
     # Names.
 
@@ -64,7 +69,9 @@ class NetCalls:
         self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None,
         server: Any = None,
     ) -> SimStreamTransport:  # fmt: skip
-        return SimStreamTransport(self, self._simulated(sock), protocol, waiter, extra, server)  # type: ignore[arg-type]
+        return SimStreamTransport(
+            self._loop_of_asyncio, self._simulated(sock), protocol, waiter, extra, server
+        )
 
     def _make_ssl_transport(
         self, rawsock: Any, protocol: Any, sslcontext: Any, waiter: Any = None, *,
@@ -72,11 +79,11 @@ class NetCalls:
         server: Any = None, ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> Any:  # fmt: skip
-        tls = sslproto.SSLProtocol(  # type: ignore[call-arg]
-            self, protocol, sslcontext, waiter, server_side, server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
+        tls = sslproto.SSLProtocol(
+            self._loop_of_asyncio, protocol, sslcontext, waiter, server_side, server_hostname,
+            ssl_handshake_timeout=cast("Any", ssl_handshake_timeout),
             ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
         self._make_socket_transport(rawsock, tls, extra=extra, server=server)
         return tls._app_transport
 
@@ -85,12 +92,7 @@ class NetCalls:
         extra: Any = None,
     ) -> SimDatagramTransport:  # fmt: skip
         return SimDatagramTransport(
-            self,
-            self._simulated(sock),
-            protocol,
-            address,
-            waiter,
-            extra,  # type: ignore[arg-type]
+            self._loop_of_asyncio, self._simulated(sock), protocol, address, waiter, extra
         )
 
     # Serving.
@@ -162,7 +164,7 @@ class NetCalls:
         :raises EscapeError: when it is a real one.
         """
         if isinstance(what, trsock.TransportSocket):
-            what = what._sock
+            what = what._sock  # type: ignore[attr-defined]
         if isinstance(what, SimSocket):
             return what._open()
         fd = what if isinstance(what, int) else what.fileno()
@@ -175,7 +177,7 @@ class NetCalls:
 
     def _simulated(self, sock: Any) -> SimSocket:
         if isinstance(sock, trsock.TransportSocket):
-            sock = sock._sock
+            sock = sock._sock  # type: ignore[attr-defined]
         if not isinstance(sock, SimSocket):
             self._escape("a real socket has no place in the simulated world", repr(sock))
         return sock
@@ -352,7 +354,7 @@ class NetCalls:
                     text = f"Address {path!r} is already in use"
                     raise OSError(errno.EADDRINUSE, text) from None
                 raise
-        server = base_events.Server(  # type: ignore[call-arg]
+        server = base_events.Server(
             self, [sock], protocol_factory, ssl, backlog, ssl_handshake_timeout,  # type: ignore[arg-type]
             ssl_shutdown_timeout,
         )  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import warnings
-from asyncio import base_events, constants, transports, trsock
+from asyncio import constants, transports, trsock
+from asyncio.log import logger
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ class SimDatagramTransport(transports._FlowControlMixin, transports.DatagramTran
         self, loop: SimLoop, sock: SimSocket, protocol: Any, address: Address = None,
         waiter: Any = None, extra: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(extra, loop)  # type: ignore[call-arg]
+        super().__init__(extra, loop)
         self._file = file = sock._open()
         self._extra: dict[str, Any]
         self._extra["socket"] = trsock.TransportSocket(sock)
@@ -116,7 +117,7 @@ class SimDatagramTransport(transports._FlowControlMixin, transports.DatagramTran
             addr = self._address
         if self._conn_lost and self._address:
             if self._conn_lost >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
-                base_events.logger.warning("socket.send() raised exception.")
+                logger.warning("socket.send() raised exception.")
             self._conn_lost += 1
             return
         if not self._buffer and self._send(bytes(data), addr):

@@ -118,8 +118,8 @@ class SocketFile:
     """
 
     __slots__ = (
-        "_references", "closed", "connecting", "family", "fd", "listening", "local", "net", "node", "options",
-        "part", "port_key", "proto", "reader", "remote", "transport", "type", "writer",
+        "_references", "closed", "connecting", "family", "fd", "listening", "local", "net", "node",
+        "options", "part", "port_key", "proto", "reader", "remote", "transport", "type", "writer",
     )  # fmt: skip
 
     def __init__(self, net: Network, node: Node, family: int, kind: int, proto: int) -> None:
@@ -187,7 +187,7 @@ class SocketFile:
         self.net.ports.release(self)
 
     def __repr__(self) -> str:
-        kind = {socket.SOCK_STREAM: "stream", socket.SOCK_DGRAM: "datagram"}[self.type]
+        kind = "stream" if self.type == socket.SOCK_STREAM else "datagram"
         return f"<{kind} socket {self.fd} of {self.node.name} at {self.local}>"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -253,7 +254,7 @@ class Link:
         self.blocked = False
         self.held = False
         self.busy_until_ns = 0
-        self.kept: list[object] = []
+        self.kept: list[tuple[Callable[[], object], Callable[[], object]]] = []
         self.set(config)
 
     def set(self, config: LinkConfig) -> None:

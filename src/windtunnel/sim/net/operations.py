@@ -59,7 +59,7 @@ def local_address(file: SocketFile) -> Address:
         return file.local
     if file.family == socket.AF_UNIX:
         return ""
-    return addresses.make(file.family, addresses.ANY[socket.AddressFamily(file.family)], 0)
+    return addresses.make(file.family, addresses.ANY[file.family], 0)
 
 
 def remote_address(file: SocketFile) -> Address:
@@ -111,7 +111,7 @@ def listen(file: SocketFile, backlog: int) -> None:
     if file.local is None:
         if file.family == socket.AF_UNIX:
             raise os_error(errno.EINVAL)
-        file.net.ports.bind(file, addresses.ANY[socket.AddressFamily(file.family)], 0)
+        file.net.ports.bind(file, addresses.ANY[file.family], 0)
     elif file.family != socket.AF_UNIX:
         file.net.ports.check_listen(file)
     file.part = Listener(file, backlog)
@@ -262,7 +262,7 @@ def send_to(file: SocketFile, data: Any, address: Address) -> int:
         return port.send(bytes(data), address)
     host, number = internet(file, address, "sendto")
     if file.local is None:
-        any_host = addresses.ANY[socket.AddressFamily(file.family)]
+        any_host = addresses.ANY[file.family]
         file.net.ports.occupy(file, any_host, file.net.ports.free_port(file))
     return port.send(bytes(data), addresses.make(file.family, host, number))
 

@@ -111,7 +111,7 @@ class Hosts:
         :raises gaierror: when there is none of that family.
         """
         if name == "":
-            return addresses.ANY[socket.AddressFamily(family)]
+            return addresses.ANY[family]
         if name == "<broadcast>":
             return "255.255.255.255"
         return str(self.getaddrinfo(name, 0, family, socket.SOCK_STREAM)[0][4][0])

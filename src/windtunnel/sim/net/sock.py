@@ -18,7 +18,7 @@ import socket
 import warnings
 from collections.abc import Callable, Iterable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from windtunnel.sim import inside
 from windtunnel.sim.errors import EscapeError
@@ -27,6 +27,8 @@ from windtunnel.sim.net.files import Address, SocketFile, must_be_open, os_error
 
 if TYPE_CHECKING:
     from windtunnel.sim.net.network import Network
+
+T = TypeVar("T")
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 _KINDS = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
@@ -216,7 +218,7 @@ class SimSocket(socket.socket):
 
     # The end.
 
-    def dup(self) -> socket.socket:
+    def dup(self) -> SimSocket:
         file = self._open()
         file.refer()
         made = wrap(file)
@@ -241,7 +243,7 @@ class SimSocket(socket.socket):
 
     # What cannot be.
 
-    def _doing(self, what: str, call: Callable[[], Any]) -> Any:
+    def _doing(self, what: str, call: Callable[[], T]) -> T:
         try:
             return call()
         except BlockingIOError:

@@ -39,6 +39,9 @@ RST = "rst"
 # The longest run of bytes that travels as one: what Linux hands to a network card at once.
 MOST = 65_536
 
+# What arrived stays readable for the story of a failure, as long as it is no longer than this.
+TOLD = 512
+
 
 class StreamEnd:
     """One end of a stream.
@@ -54,8 +57,9 @@ class StreamEnd:
 
     __slots__ = (
         "_ack_pending", "_closed", "_timer", "_wants_room", "capacity", "eof", "error", "file",
-        "fin", "hindered", "inflight", "kept", "kept_size", "link", "local", "local_only", "net", "node", "over",
-        "peer", "queue", "queued", "remote", "scheduler", "sent", "sink", "transport", "trouble",
+        "fin", "hindered", "inflight", "kept", "kept_size", "link", "local", "local_only", "net",
+        "node", "over", "peer", "queue", "queued", "remote", "scheduler", "sent", "sink",
+        "transport", "trouble",
         "window", "world",
     )  # fmt: skip
 
@@ -273,7 +277,9 @@ class StreamEnd:
         if inflight:
             self.wait_for_next()
         segment[DONE] = self.world.now_ns
-        what, segment[WHAT] = segment[WHAT], None
+        what = segment[WHAT]
+        if segment[SIZE] > TOLD:
+            segment[WHAT] = None
         sink = self.sink
         if sink is None or what is FIN or what is RST or self._closed:
             self._take(what, segment[SIZE])
@@ -335,6 +341,7 @@ class StreamEnd:
             joined = b"".join(data for data, _ in kept), self.kept_size
             kept.clear()
             kept.append(joined)
+        data: bytes
         data, size = kept[0]
         if peek:
             return data[:most]

@@ -14,6 +14,7 @@ import inspect
 import socket
 import warnings
 from asyncio import base_events, constants, sslproto, transports, trsock
+from asyncio.log import logger
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ class SimStreamTransport(transports._FlowControlMixin, transports.Transport):
         self, loop: SimLoop, sock: SimSocket, protocol: Any, waiter: Any = None,
         extra: dict[str, Any] | None = None, server: Any = None,
     ) -> None:  # fmt: skip
-        super().__init__(extra, loop)  # type: ignore[call-arg]
+        super().__init__(extra, loop)
         file = sock._open()
         if not isinstance(file.part, StreamEnd):
             raise os_error(107)
@@ -217,7 +218,7 @@ class SimStreamTransport(transports._FlowControlMixin, transports.Transport):
             return
         if self._conn_lost:
             if self._conn_lost >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
-                base_events.logger.warning("socket.send() raised exception.")
+                logger.warning("socket.send() raised exception.")
             self._conn_lost += 1
             return
         data = data if type(data) is bytes else bytes(data)

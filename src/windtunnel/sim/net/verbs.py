@@ -11,7 +11,7 @@ import dataclasses
 import errno
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from windtunnel.core.errors import UsageError
 from windtunnel.sim.net.links import Fixed, Link, LinkConfig, Uniform, check_rate
@@ -223,9 +223,9 @@ class Verbs:
 
     def _group(self, group: Group) -> list[Node]:
         if isinstance(group, str) or hasattr(group, "hostname"):
-            return [self._node(group)]  # type: ignore[arg-type]
+            return [self._node(cast("Named", group))]
         try:
-            members = list(group)  # type: ignore[arg-type]
+            members = list(cast("Iterable[Named]", group))
         except TypeError:
             members = []
         if not members:
