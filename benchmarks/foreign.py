@@ -56,6 +56,8 @@ MODES = {
     "serial": ["-m", "pytest", "-q", "-p", "no:windtunnel"],
     "xdist": ["-m", "pytest", "-q", "-p", "no:windtunnel", "-n", "4"],
     "windtunnel": ["-m", "windtunnel", "run", "-q", "-n", "4", "--isolation", ISOLATION],
+    # In one copy again and again, so that the schedule follows the record of the runs before.
+    "recorded": ["-m", "windtunnel", "run", "-q", "-n", "4", "--isolation", ISOLATION],
 }
 
 
@@ -117,9 +119,12 @@ class Tally:
 
 
 def run_once(source: Path, python: Path, mode: str, tests: str, tally: Tally) -> None:
-    work = Path("/var/tmp" if os.path.isdir("/var/tmp") else "/tmp")
-    copy = work / f"windtunnel-foreign-{os.getpid()}"
-    shutil.copytree(source, copy, symlinks=True)
+    work = Path("/var/tmp")
+    keep = mode == "recorded"
+    copy = work / f"windtunnel-foreign-{os.getpid()}{'-recorded' if keep else ''}"
+    if not (keep and tally.seconds):
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(source, copy, symlinks=True)
     try:
         begun = time.perf_counter()
         result = subprocess.run(
@@ -127,7 +132,8 @@ def run_once(source: Path, python: Path, mode: str, tests: str, tally: Tally) ->
         )
         tally.seconds.append(time.perf_counter() - begun)
     finally:
-        shutil.rmtree(copy)
+        if not keep:
+            shutil.rmtree(copy)
     summary = result.stdout + result.stderr
     found = re.findall(r"(\d+) (passed|failed|error)", summary)
     counts = {word: int(number) for number, word in found}
@@ -135,7 +141,7 @@ def run_once(source: Path, python: Path, mode: str, tests: str, tally: Tally) ->
         raise SystemExit(f"{mode}: no summary\n{summary[-3000:]}")
     tally.passed.append(counts.get("passed", 0))
     tally.failed.append(counts.get("failed", 0) + counts.get("error", 0))
-    if mode == "windtunnel" and tally.failed[-1]:
+    if mode in ("windtunnel", "recorded") and tally.failed[-1]:
         names = re.findall(r"^(?:FAILED|ERROR) \S+", summary, re.MULTILINE)
         print("   ", *names[:8], sep="\n    ")
 
@@ -158,6 +164,8 @@ def main() -> None:
         for _ in range(runs):
             for mode, tally in tallies.items():
                 run_once(source, python, mode, project.tests, tally)
+        for folder in Path("/var/tmp").glob(f"windtunnel-foreign-{os.getpid()}-*"):
+            shutil.rmtree(folder)
         for mode, tally in tallies.items():
             clean = sum(1 for failed in tally.failed if not failed)
             low, high = min(tally.seconds), max(tally.seconds)
