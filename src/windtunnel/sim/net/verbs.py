@@ -225,7 +225,7 @@ class Verbs:
         if isinstance(group, str) or hasattr(group, "hostname"):
             return [self._node(cast("Named", group))]
         try:
-            members = list(cast("Iterable[Named]", group))
+            members = list(cast("Any", group))
         except TypeError:
             members = []
         if not members:
