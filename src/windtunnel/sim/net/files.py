@@ -55,11 +55,11 @@ class Watch:
     """One side of a descriptor that a loop looks after: the callback of ``add_reader`` or
     ``add_writer``. As with epoll it fires again as long as the descriptor is ready."""
 
-    __slots__ = ("_file", "_handle", "_ready", "_scheduled")
+    __slots__ = ("_file", "_handle", "_scheduled", "ready")
 
     def __init__(self, file: SocketFile, ready: Callable[[], bool]) -> None:
         self._file = file
-        self._ready = ready
+        self.ready = ready
         self._handle: Handle | None = None
         self._scheduled = False
 
@@ -87,14 +87,14 @@ class Watch:
 
     def look(self) -> None:
         """Something may have changed: schedule the callback if it is ready."""
-        if self._handle is not None and not self._scheduled and self._ready():
+        if self._handle is not None and not self._scheduled and self.ready():
             self._scheduled = True
             self._file.net.world.soon(self._fire, node=self._file.node)
 
     def _fire(self) -> None:
         self._scheduled = False
         handle = self._handle
-        if handle is None or not self._ready():
+        if handle is None or not self.ready():
             return
         callback = handle._callback
         if callback is None:
