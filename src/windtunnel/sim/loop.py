@@ -15,7 +15,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from windtunnel.core.errors import UsageError
-from windtunnel.sim import inside, intercept, waiting
+from windtunnel.sim import fence, inside, intercept, waiting
 from windtunnel.sim.errors import EscapeError, StallError
 from windtunnel.sim.handle import Handle, TimerHandle
 from windtunnel.sim.net import intercept as sockets
@@ -338,15 +338,17 @@ class SimLoop(NetCalls, asyncio.BaseEventLoop):
         events._set_running_loop(self)
         world.loop = self
         world.entered()
-        inside.world = world
         intercept.enter(world)
+        fence.enter(world)
         sockets.enter()
+        inside.world = world
         try:
             self._scheduler.run()
         finally:
-            sockets.leave()
-            intercept.leave(world)
             inside.world = None
+            sockets.leave()
+            fence.leave(world)
+            intercept.leave(world)
             world.left()
             self._thread_id = None
             events._set_running_loop(None)

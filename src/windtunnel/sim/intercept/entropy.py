@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Real = Callable[..., Any]
 Makes = Callable[[Real], Real]
+_Generator = random.Random
 
 
 def _bytes_of(name: str) -> Makes:
@@ -109,7 +110,7 @@ class _Shared(random.Random):
             return super().getrandbits(k)
         return _own(world).getrandbits(k)
 
-    @property  # type: ignore[override]
+    @property
     def gauss_next(self) -> float | None:
         """The second number of a pair that gauss makes; it belongs to the node as well."""
         return self._holder().__dict__["gauss_next"]  # type: ignore[no-any-return]
@@ -118,7 +119,7 @@ class _Shared(random.Random):
     def gauss_next(self, value: float | None) -> None:
         self._holder().__dict__["gauss_next"] = value
 
-    def _holder(self) -> random.Random:
+    def _holder(self) -> _Generator:
         world = inside.world
         if world is None or get_ident() != inside.thread:
             return self

@@ -6,6 +6,7 @@ and its code is exchanged for a call of the replacement.
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Callable
 from typing import Any
@@ -60,21 +61,30 @@ class CodeReplacement:
 def _calling(old: types.CodeType, replacement: Callable[..., Any]) -> types.CodeType:
     """Code with the parameters and free variables of ``old`` that hands all to a function."""
     count = old.co_argcount + old.co_kwonlyargcount
-    names = old.co_varnames[:count]
-    positional, keyword = names[: old.co_argcount], names[old.co_argcount :]
-    head = list(positional)
+    names = list(old.co_varnames)
+    positional, keyword = names[: old.co_argcount], names[old.co_argcount : count]
+    rest = names[count:]
+    head, given = list(positional), list(positional)
     if old.co_posonlyargcount:
         head.insert(old.co_posonlyargcount, "/")
-    if keyword:
-        head += ["*", *keyword]
-    given = ", ".join([*positional, *(f"{name}={name}" for name in keyword)])
+    if old.co_flags & inspect.CO_VARARGS:
+        star = f"*{rest.pop(0)}"
+        head.append(star)
+        given.append(star)
+    elif keyword:
+        head.append("*")
+    head += keyword
+    given += [f"{name}={name}" for name in keyword]
+    if old.co_flags & inspect.CO_VARKEYWORDS:
+        head.append(f"**{rest[0]}")
+        given.append(f"**{rest[0]}")
     free = "".join(f"    {name} = None\n" for name in old.co_freevars)
     source = (
         f"def outer():\n{free}"
         f"    def {old.co_name}({', '.join(head)}):\n"
         + "".join(f"        {name}\n" for name in old.co_freevars)
         + f"        hook = {_HOOK!r}\n"
-        f"        return hook({given})\n"
+        f"        return hook({', '.join(given)})\n"
     )
     outer = compile(source, old.co_filename, "exec")
     code = _inner(_inner(outer, "outer"), old.co_name)

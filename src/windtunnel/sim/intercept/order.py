@@ -14,6 +14,7 @@ object that is in a set already when a world begins is found there.
 from __future__ import annotations
 
 import sys
+import weakref
 from threading import get_ident
 from typing import Any
 
@@ -36,6 +37,7 @@ _NAMES = {
     "starlette.requests": ("HTTPConnection",),
 }
 _done: set[str] = set()
+_slotted: dict[int, tuple[object, int]] = {}
 
 
 def put() -> None:
@@ -54,6 +56,9 @@ def _hash(self: Any) -> int:
         return self._windtunnel_hash  # type: ignore[no-any-return]
     except AttributeError:
         pass
+    known = _slotted.get(id(self))
+    if known is not None:
+        return known[1]
     address = object.__hash__(self)
     world = inside.world
     serial = address
@@ -61,6 +66,17 @@ def _hash(self: Any) -> int:
         serial = world.loop.next_serial()
     try:
         object.__setattr__(self, "_windtunnel_hash", serial)
-    except (AttributeError, TypeError):  # slots, and none for us
+    except AttributeError:  # slots, and none for us
+        return _keep_beside(self, serial, address)
+    return serial
+
+
+def _keep_beside(thing: Any, serial: int, address: int) -> int:
+    """Keep a hash beside an object that has no room for it, as long as it lives."""
+    number = id(thing)
+    try:
+        gone = weakref.ref(thing, lambda _: _slotted.pop(number, None))
+    except TypeError:
         return address
+    _slotted[number] = (gone, serial)
     return serial
