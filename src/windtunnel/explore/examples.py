@@ -50,7 +50,7 @@ def under(run: OneSeed, function: Any) -> Iterator[None]:
 
 def _settings(function: Any) -> Any:
     """The test's own, without what lets another run or a slow machine decide."""
-    from hypothesis import HealthCheck, settings
+    from hypothesis import HealthCheck, Phase, settings
 
     own: Any = getattr(function, "_hypothesis_internal_use_settings", settings.default)
     no_checks = {
@@ -63,6 +63,7 @@ def _settings(function: Any) -> Any:
         database=None,
         deadline=None,
         print_blob=True,
+        phases=[phase for phase in own.phases if phase is not Phase.explain],  # it blames us
         suppress_health_check=no_checks | set(own.suppress_health_check),
     )
 

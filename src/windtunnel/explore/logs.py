@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Generator
+from threading import get_ident
 from typing import Any
 
 from windtunnel.sim import inside
-from windtunnel.sim.world import World
 
 NODE = "sim_node"
 TIME = "sim_time_s"
@@ -19,8 +19,8 @@ TIME = "sim_time_s"
 
 
 @contextlib.contextmanager
-def marked(world: World, handler: logging.Handler | None) -> Generator[None, None, None]:
-    """Within the block, records made on the world's nodes are marked and noted for the story.
+def marked(handler: logging.Handler | None) -> Generator[None, None, None]:
+    """Within the block, records made on nodes of a world are marked and noted for the story.
 
     :param handler: whose output is prefixed: pytest's for the report.
     """
@@ -28,14 +28,11 @@ def marked(world: World, handler: logging.Handler | None) -> Generator[None, Non
 
     def marking(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = make(*args, **kwargs)
-        if inside.world is world:
-            setattr(record, NODE, world.node.name)
-            setattr(record, TIME, world.now_ns / 1e9)
+        if inside.world is not None and get_ident() == inside.thread:
+            _mark(record)
         return record
 
-    noting = _Noting(world)
     logging.setLogRecordFactory(marking)
-    logging.getLogger().addHandler(noting)
     formatter = handler.formatter if handler is not None else None
     if handler is not None:
         handler.formatter = _Prefixing(formatter)
@@ -44,27 +41,19 @@ def marked(world: World, handler: logging.Handler | None) -> Generator[None, Non
     finally:
         if handler is not None:
             handler.formatter = formatter
-        logging.getLogger().removeHandler(noting)
         logging.setLogRecordFactory(make)
 
 
-class _Noting(logging.Handler):
-    """Puts what is logged on a node among the facts of the story."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self._world = world
-
-    def emit(self, record: logging.LogRecord) -> None:
-        node = getattr(record, NODE, None)
-        if node is None:
-            return
-        try:
-            text = record.getMessage()
-        except Exception:
-            self.handleError(record)
-        else:
-            self._world.note("log", node=node, level=record.levelname, text=text)
+def _mark(record: logging.LogRecord) -> None:
+    world = inside.world
+    assert world is not None
+    setattr(record, NODE, world.node.name)
+    setattr(record, TIME, world.now_ns / 1e9)
+    try:
+        text = record.getMessage()
+    except (TypeError, ValueError):
+        text = str(record.msg)  # its arguments do not fit, which logging itself reports
+    world.note("log", level=record.levelname, text=text)
 
 
 class _Prefixing(logging.Formatter):

@@ -14,7 +14,7 @@ from windtunnel.core.seed import Seed
 from windtunnel.explore import logs, loops
 from windtunnel.explore.until import Until
 from windtunnel.explore.verdict import Verdict, leaks
-from windtunnel.sim import intercept
+from windtunnel.sim import intercept, story
 from windtunnel.sim.config import WorldConfig
 from windtunnel.sim.errors import DeadlockError, StallError
 from windtunnel.sim.loop import SimLoop
@@ -39,6 +39,19 @@ class Request:
     choices: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Told:
+    """The story of a run, as text and as a diagram."""
+
+    text: str
+    svg: str
+
+    @classmethod
+    def of(cls, world: World, error: BaseException | None) -> Told:
+        """The story so far."""
+        return cls(story.text(world, error).rstrip(), story.svg(world, error))
+
+
 class OneSeed:
     """A run of a test under one seed. A Hypothesis test runs in several worlds, one an example.
 
@@ -49,20 +62,23 @@ class OneSeed:
 
     def __init__(self, request: Request, log_handler: logging.Handler | None = None) -> None:
         self.request = request
-        self.world = self._of_the_fixtures = self._new_world()
+        # Where Hypothesis repeats an example, steps are those of the example's world.
+        watched = 0 if request.choices else request.until
+        self.world = self._of_the_fixtures = self._new_world(until=watched)
         self.verdict: Verdict | None = None
         self.leaks: list[tuple[str, str]] = []
         self.error: BaseException | None = None
         self.by_examples = False
         self._in_body = False
+        self._told: Told | None = None
         self._log_handler = log_handler
         self._armed = contextlib.ExitStack()
 
-    def _new_world(self) -> World:
+    def _new_world(self, until: int) -> World:
         request = self.request
         world = World(request.seed, request.config, replay=request.replay)
-        if request.until:
-            Until(world, request.until).watch()
+        if until:
+            Until(world, until).watch()
         return world
 
     @contextlib.contextmanager
@@ -78,8 +94,9 @@ class OneSeed:
         loops.before_close = self._before_close
         loops.close_failed = self._close_failed
         try:
-            self._arm(self.world)
-            yield self
+            with logs.marked(self._log_handler):
+                self._arm(self.world)
+                yield self
         finally:
             self._armed.close()
             loops.before_close = loops.close_failed = None
@@ -90,7 +107,6 @@ class OneSeed:
         """Put a world in the place of the one that is armed."""
         self._armed.close()
         self._armed.enter_context(world.armed())
-        self._armed.enter_context(logs.marked(world, self._log_handler))
 
     # The body of the test.
 
@@ -115,12 +131,18 @@ class OneSeed:
             raise held
 
     def _failed(self, error: BaseException) -> None:
-        self.error = error
+        self.note_error(error)
         verdict = self._verdict()
         known = getattr(error, "__notes__", ())
         for line in verdict.others(error):
             if (note := f"windtunnel: also, {line}") not in known:
                 error.add_note(note)
+
+    def note_error(self, error: BaseException) -> None:
+        """The test has failed with that; of several examples the last one is told of."""
+        if error is not self.error:
+            self.error = error
+            self._told = Told.of(self.world, error)
 
     def _verdict(self) -> Verdict:
         if self.verdict is None:
@@ -138,7 +160,7 @@ class OneSeed:
         does must depend on nothing but its choices."""
         of_the_fixtures = self._of_the_fixtures
         self.verdict = None
-        self.world = self._new_world()
+        self.world = self._new_world(until=self.request.until)
         self._arm(self.world)
         try:
             yield self.world
@@ -157,13 +179,9 @@ class OneSeed:
         """The class of what the body failed with; empty when something else failed."""
         return type(self.error).__name__ if self.error is not None else ""
 
-    def story(self) -> str:
-        """What happened, as text."""
-        try:
-            from windtunnel.sim import story
-        except ImportError:
-            return ""
-        return story.text(self.world)
+    def told(self) -> Told:
+        """What happened up to the verdict, or to the end where the body was not reached."""
+        return self._told or Told.of(self.world, self.error)
 
     # The end of its loop.
 
@@ -190,3 +208,6 @@ class _WorldOfExample:
 
     def __setattr__(self, name: str, value: object) -> None:
         setattr(vars(self)["_run"].world, name, value)
+
+    def __repr__(self) -> str:
+        return repr(vars(self)["_run"].world)

@@ -86,6 +86,18 @@ def _is_the_runners(file: str) -> bool:
 
 
 def _sockets(world: World) -> Iterator[tuple[str, str]]:
-    for socket in world.test.sockets:
-        describe = getattr(socket, "describe", None)
-        yield (describe() if describe is not None else f"open {type(socket).__name__}"), ""
+    for file in world.test.sockets:
+        closing = getattr(file.transport, "is_closing", None)
+        if closing is not None and closing():
+            continue
+        # No port: most are drawn, and each seed's would be another leak.
+        if file.listening:
+            yield f"server listening on {_host(file.local)}", ""
+        elif file.remote is not None:
+            yield f"connection to {_host(file.remote)}", ""
+        else:
+            yield f"socket bound to {_host(file.local)}", ""
+
+
+def _host(address: object) -> str:
+    return str(address[0] if isinstance(address, tuple) else address)

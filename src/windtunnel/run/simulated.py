@@ -101,18 +101,16 @@ class Watcher:
 
 
 def world(request: pytest.FixtureRequest) -> World:
-    """The fixture ``world``: that of the simulated test which is going on.
-
-    :raises UsageError: in a test that is not simulated.
-    """
+    """The fixture ``world``: that of the simulated test which is going on; elsewhere it fails."""
     attempts = request.config.stash.get(ATTEMPTS, None)
     present = attempts.present if attempts is not None else None
     if present is None:
-        raise UsageError(
+        error = UsageError(
             "the fixture world is there in simulated tests only",
             found=request.node.nodeid,
             fix="mark the test with wt.simulated, or run `windtunnel run --world simulated`",
         )
+        pytest.fail(str(error), pytrace=False)
     found: World = present.fixture
     return found
 

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from windtunnel.explore.until import StepReached
 from windtunnel.run import neighbours
 from windtunnel.run.isolation import fork
 from windtunnel.run.isolation.child import Ended, Sent, run_child
 from windtunnel.run.session import RunState
 from windtunnel.run.simulated import PLAN
-from windtunnel.run.simulated_report import Reporter
+from windtunnel.run.simulated_report import Reporter, without_stack
 from windtunnel.run.simulated_seeds import SeedRuns, Summary, refusal, refused_reports
+from windtunnel.sim import DeadlockError, DivergedError, StallError
 
 if TYPE_CHECKING:
     from windtunnel.explore import Plan
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from windtunnel.run.simulated_replay import Replay
 
 _SEEDS_A_CHILD = 200
+_WORLDS_OWN = (DeadlockError, StallError, DivergedError, StepReached)
 _SUMMARY = "wt_simulated"
 
 
@@ -74,6 +77,21 @@ class SimulatedAttempts(fork.ForkedAttempts):
             return (yield)
         with present.body():
             return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """What the world itself raises says all; the stack would be the scheduler's."""
+        report = yield
+        error = call.excinfo.value if call.excinfo is not None else None
+        present = self.present
+        if error is not None and report.failed and present is not None:
+            if present.error is None:
+                present.note_error(error)  # of a fixture, or kept back by unittest
+            if isinstance(error, _WORLDS_OWN):
+                report.longrepr = without_stack(item, error)
+        return report
 
     # -- an attempt -------------------------------------------------------------------------------
 

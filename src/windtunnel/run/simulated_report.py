@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _pytest._code.code import ExceptionChainRepr, ReprFileLocation, ReprTracebackNative
 
 from windtunnel.core import Sample, Violation, emit
 from windtunnel.explore import Plan, TapeFile, Token
@@ -78,7 +79,7 @@ class Reporter:
         self, item: pytest.Item, report: pytest.TestReport, summary: Summary, failure: Failure
     ) -> None:
         if failure.error == "StepReached":
-            report.longrepr = f"{failure.message}\n\n{failure.story}"
+            add_section(report, failure.told.text)
             return
         token = self._token(item.nodeid, failure)
         tape = self._write_tape(token, failure)
@@ -90,15 +91,14 @@ class Reporter:
             f"replay: {command}",
         ]
         if tape is not None:
-            lines.append(f"tape:   {_shown(tape, self._state.invoked_in)}")
+            shown = _shown(tape, self._state.invoked_in)
+            lines += [f"tape:   {shown}", f"story:  {shown.removesuffix('.tape')}.svg"]
         if not token.hash_seed:
             lines.append(
                 "PYTHONHASHSEED was not set in this run: what depends on the order of a set of"
                 " strings may not replay"
             )
-        if failure.story:
-            lines += ["", failure.story]
-        add_section(report, "\n".join(lines))
+        add_section(report, "\n".join([*lines, "", failure.told.text]))
         vars(report)["wt_replay"] = command
         vars(report)["wt_seed"] = failure.seed
 
@@ -125,6 +125,7 @@ class Reporter:
         words = "".join(c if c.isalnum() else "-" for c in token.nodeid.rpartition("::")[2])
         path = folder / f"{self._state.run_id}-{words[:60]}-{failure.seed:x}.tape"
         TapeFile(token, failure.tape).write(path)
+        path.with_suffix(".svg").write_text(failure.told.svg, encoding="utf-8")
         return path
 
 
@@ -135,6 +136,15 @@ def add_section(report: pytest.TestReport, text: str) -> None:
         longrepr.addsection(_SECTION, text, "-")
     else:
         report.sections.append((_SECTION, text))
+
+
+def without_stack(item: pytest.Item, error: BaseException) -> ExceptionChainRepr:
+    """A failure told by its error alone, at the place of the test."""
+    path, line, _ = item.location
+    text = f"{type(error).__name__}: {error}"
+    notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+    place = ReprFileLocation(path=path, lineno=(line or 0) + 1, message=text.partition("\n")[0])
+    return ExceptionChainRepr([(ReprTracebackNative([f"{text}{notes}\n"]), place, None)])
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from _pytest.skipping import evaluate_xfail_marks
 from windtunnel.core import UsageError
 from windtunnel.explore import examples, plain
 from windtunnel.explore.marker import DEFAULT_SEEDS, Plan
-from windtunnel.explore.one_seed import OneSeed, Request
+from windtunnel.explore.one_seed import OneSeed, Request, Told
 from windtunnel.run.attempt import in_process
 from windtunnel.run.rerun import forget_attempt
 from windtunnel.run.session import RunState
@@ -38,7 +38,7 @@ class Failure:
     at_ns: int
     error: str
     message: str
-    story: str
+    told: Told
     choices: tuple[str, ...]
     tape: array[int]
 
@@ -140,6 +140,7 @@ class SeedRuns:
         summary, kept = self.summary, None
         end = min(summary.total, self._first + self._most)
         base = self._state.seed.child(item.nodeid)
+        spent: dict[str, float] = {}
         reports: list[pytest.TestReport] = []
         for index in range(self._first, end):
             self._progress.index = index
@@ -150,6 +151,9 @@ class SeedRuns:
             )
             reports = self._run_one(index, request, nextitem)
             summary.next = index + 1
+            for report in reports:
+                phase = str(report.when)
+                spent[phase] = spent.get(phase, 0.0) + report.duration
             if self._ends(reports):
                 kept = kept or reports
                 if not self._state.settings.all_seeds or self._xfail:
@@ -160,7 +164,10 @@ class SeedRuns:
                 break
         else:
             summary.to_go_on = summary.next < summary.total
-        return kept or reports
+        told = kept or reports
+        for report in told:
+            report.duration = spent[str(report.when)]
+        return told
 
     def _run_one(
         self, index: int, request: Request, nextitem: pytest.Item | None
@@ -212,7 +219,7 @@ class SeedRuns:
                 at_ns=at_ns,
                 error=run.error_name,
                 message=str(run.error),
-                story=run.story(),
+                told=run.told(),
                 choices=examples.choices_in(run.error),
                 tape=world.tape.entries(),
             )

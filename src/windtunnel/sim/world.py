@@ -25,6 +25,7 @@ from windtunnel.sim.tape import Tape
 from windtunnel.sim.trace import Note, Trace, Value
 
 if TYPE_CHECKING:
+    from windtunnel.core.faults import FaultPlan
     from windtunnel.sim.loop import SimLoop
 
 
@@ -163,6 +164,15 @@ class World:
     def cut(self, a: Any, b: Any) -> None:
         """Tear the connections between two nodes; see :meth:`Network.cut`."""
         self.net.cut(a, b)
+
+    def apply(self, plan: FaultPlan) -> None:
+        """Have the faults of a plan happen at their times; see :mod:`windtunnel.sim.faults`.
+
+        :raises UsageError: for an unknown verb, target or argument.
+        """
+        from windtunnel.sim import faults
+
+        faults.apply(self, plan)
 
     # Steps.
 
