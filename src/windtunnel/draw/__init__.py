@@ -1,4 +1,4 @@
-"""Drawings: strips of outcomes, timelines of workers and charts, as SVG and as plain text.
+"""Drawings: strips of outcomes, timelines, charts and sequence diagrams, as SVG and as text.
 
 A drawing is a value: the same input gives the same bytes on every machine. It is an
 :class:`Element`; put it into an HTML page with ``str(...)``, or into a file of its own with
@@ -11,6 +11,7 @@ and the dark of a reader's screen.
 """
 
 from windtunnel.draw.chart import bars, interval, line
+from windtunnel.draw.sequence import Absence, Across, Arrow, Mark, sequence
 from windtunnel.draw.strip import strip_svg, strip_text
 from windtunnel.draw.style import STYLE
 from windtunnel.draw.svg import Element, document, drawing, tag
@@ -19,8 +20,12 @@ from windtunnel.draw.timeline import Bar, timeline
 
 __all__ = [
     "STYLE",
+    "Absence",
+    "Across",
+    "Arrow",
     "Bar",
     "Element",
+    "Mark",
     "bars",
     "cells",
     "clean",
@@ -30,6 +35,7 @@ __all__ = [
     "line",
     "pad",
     "seconds",
+    "sequence",
     "shorten",
     "strip_svg",
     "strip_text",

@@ -27,4 +27,15 @@ max-width:100%;height:auto;font-variant-numeric:tabular-nums}
 .wt-end{stroke:var(--wt-ink);stroke-width:1.5}
 .wt-interval{fill:var(--wt-bad-soft)}.wt-value{fill:var(--wt-bound)}
 .wt-curve{fill:none;stroke:var(--wt-bound);stroke-width:1.5}
+.wt-halo{paint-order:stroke;stroke:var(--wt-paper);stroke-width:4px;stroke-linejoin:round}
+.wt-drawing text.wt-verdict{fill:var(--wt-bad);font-weight:600}
+.wt-arrow{fill:none;stroke:var(--wt-ink);stroke-width:1.25}
+.wt-arrow-skip{stroke:var(--wt-dim);stroke-dasharray:2 3}
+.wt-arrow-bad{stroke:var(--wt-bad);stroke-dasharray:5 3}.wt-cross{stroke:var(--wt-bad);
+stroke-width:2}.wt-head-good{fill:var(--wt-ink)}.wt-head-skip{fill:var(--wt-dim)}
+.wt-gone{stroke:var(--wt-bad-soft);stroke-width:2;stroke-dasharray:1 6}
+.wt-paused{stroke:var(--wt-skip);stroke-width:5}
+.wt-across-bad{stroke:var(--wt-bad);stroke-width:1.5}
+.wt-across-good{stroke:var(--wt-good);stroke-width:1.5}
+.wt-across-skip{stroke:var(--wt-line);stroke-width:1;stroke-dasharray:5 3}
 """.strip()
