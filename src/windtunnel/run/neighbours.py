@@ -12,9 +12,12 @@ deletes under ``--snapshot-update`` those of which it does not know.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import os
 import socket
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,6 +39,27 @@ def worker_left(config: pytest.Config, worker: str, output: dict[str, Any]) -> N
         if hasattr(syrupy, "add_worker_report") and not config.pluginmanager.hasplugin("xdist"):
             # Its hook for pytest-xdist, which it registers only where that is loaded.
             importlib.import_module("syrupy").DeferXDist().pytest_testnodedown(node, None)
+
+
+def workers_begin(session: pytest.Session) -> None:
+    """Before the first worker begins: make what they must share.
+
+    syrupy's workers merge what they write into one file a test file, under a lock beside it. In
+    mount namespaces they share a folder that is there when they begin, and no other.
+    """
+    config = session.config
+    if not (hasattr(config, "_syrupy") and getattr(config.option, "update_snapshots", False)):
+        return
+    name = getattr(config.option, "snapshot_dirname", "__snapshots__")
+    for place in {item.path.parent / name for item in session.items}:
+        with contextlib.suppress(OSError):  # one that is there; a project that cannot be written
+            place.mkdir()
+            config.add_cleanup(functools.partial(_remove_if_empty, place))
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def worker_begins(config: pytest.Config, worker: str, workerinput: dict[str, Any]) -> None:

@@ -107,6 +107,7 @@ class Pool:
         spawn = why_not_fork(watch)
         if spawn:
             self._say(f"windtunnel: workers are spawned, not forked: {spawn}")
+        neighbours.workers_begin(session)
         self._crew = Crew(session, self._state, spawn)
         settings = self._state.settings
         jobs = [job_of(item, settings.dist) for item in session.items]
