@@ -53,7 +53,7 @@ def _mark(record: logging.LogRecord) -> None:
         text = record.getMessage()
     except (TypeError, ValueError):
         text = str(record.msg)  # its arguments do not fit, which logging itself reports
-    world.note("log", level=record.levelname, text=text)
+    world.note("log", logger=record.name, level=record.levelname, message=text)
 
 
 class _Prefixing(logging.Formatter):
