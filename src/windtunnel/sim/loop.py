@@ -67,7 +67,24 @@ _STEP = _step_type()
 _WAKEUP = type(len)
 
 
-class SimLoop(NetCalls, asyncio.BaseEventLoop):
+if TYPE_CHECKING:
+
+    class _Asyncio(asyncio.BaseEventLoop):
+        """The private half of asyncio's loop that typeshed leaves out."""
+
+        _closed: bool
+        _task_factory: Callable[..., asyncio.Future[Any]] | None
+
+        def _check_closed(self) -> None: ...
+        def _check_running(self) -> None: ...
+        def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
+        def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
+
+else:
+    _Asyncio = asyncio.BaseEventLoop
+
+
+class SimLoop(NetCalls, _Asyncio):  # type: ignore[misc]
     """One event loop of a world.
 
     :param world: the world whose time and network it has.
@@ -223,18 +240,21 @@ class SimLoop(NetCalls, asyncio.BaseEventLoop):
             if context.get(IDENTITY) != life:
                 context.run(IDENTITY.set, life)
             kwargs["context"] = context
-        if self._task_factory is not None:
-            return self._made_by_factory(coro, kwargs)
+        factory = self._task_factory
+        if factory is not None:
+            return self._made_by_factory(factory, coro, kwargs)
         task = SimTask.__new__(SimTask)
         task.node = node  # before the constructor, which registers the first step
         task.__init__(coro, loop=self, **kwargs)  # type: ignore[misc]
         return task
 
-    def _made_by_factory(self, coro: Any, kwargs: dict[str, Any]) -> asyncio.Task[Any]:
+    def _made_by_factory(
+        self, factory: Callable[..., Any], coro: Any, kwargs: dict[str, Any]
+    ) -> asyncio.Task[Any]:
         name = kwargs.pop("name")
         if kwargs.get("context") is None:
             kwargs.pop("context", None)
-        task = cast("asyncio.Task[Any]", self._task_factory(self, coro, **kwargs))
+        task = cast("asyncio.Task[Any]", factory(self, coro, **kwargs))
         if hasattr(task, "set_name"):
             task.set_name(name)
         return task

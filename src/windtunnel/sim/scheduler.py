@@ -150,8 +150,9 @@ class Scheduler:
             else:
                 return done
             entry = ready[at]
+            # Not isinstance, which takes five times as long; a lane is of that very class.
             if type(entry) is Lane:
-                handle = entry.popleft()
+                handle: Handle = entry.popleft()
                 if not entry:
                     last = ready.pop()
                     if last is not entry:

@@ -16,19 +16,22 @@ if TYPE_CHECKING:
     from windtunnel.sim.node import Node
 
 
+def _loop_of(future: asyncio.Future[Any]) -> SimLoop:
+    return future.get_loop()  # type: ignore[return-value]
+
+
 class SimFuture(asyncio.Future[Any]):
     """A future of the simulated loop."""
 
     __slots__ = ("_wt_hash",)
 
     _wt_hash: int
-    _loop: SimLoop
 
     def __hash__(self) -> int:
         try:
             return self._wt_hash
         except AttributeError:
-            self._wt_hash = serial = self._loop.next_serial()
+            self._wt_hash = serial = _loop_of(self).next_serial()
             return serial
 
 
@@ -41,7 +44,6 @@ class SimTask(asyncio.Task[Any]):
     __slots__ = ("_wt_hash", "node", "priority")
 
     _wt_hash: int
-    _loop: SimLoop
     node: Node
     priority: float
 
@@ -49,5 +51,5 @@ class SimTask(asyncio.Task[Any]):
         try:
             return self._wt_hash
         except AttributeError:
-            self._wt_hash = serial = self._loop.next_serial()
+            self._wt_hash = serial = _loop_of(self).next_serial()
             return serial
