@@ -16,6 +16,7 @@ import sys
 import types
 import uuid
 from collections.abc import Callable, Iterator
+from operator import index
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,11 +38,9 @@ def _bytes_of(name: str) -> Makes:
             world = inside.world
             if world is None or get_ident() != inside.thread:
                 return real(count, *rest, **keywords)
-            real(0, *rest, **keywords)  # which refuses what it cannot take
-            count = count.__index__()
-            if count < 0:
-                return real(count, *rest, **keywords)
-            return world.node.stream(name).randbytes(count)
+            if not hasattr(count, "__index__") or index(count) < 0:
+                return real(count, *rest, **keywords)  # which raises
+            return world.node.stream(name).randbytes(index(count))
 
         return some_bytes
 
