@@ -126,6 +126,9 @@ class Settings:
         False, _flag, "run each seed again in another process and compare step by step"
     )
     tape: str = _setting("", str, "folder for the tapes of failed seeds; empty is beside the record")
+    traces: str = _setting(
+        "", str, "folder for the trace of each seed, step by step, one JSON object a line"
+    )
     replay: str = _setting("", str, "the token or tape file of the one seed to repeat")
     until: int = _setting(0, _natural, "the step before which a replay stops; 0 is the end")
     isolation: frozenset[str] = _setting(

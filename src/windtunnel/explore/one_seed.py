@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import random
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any, cast
 
 from windtunnel.core import seed as core_seed
 from windtunnel.core.seed import Seed
 from windtunnel.explore import logs, loops
+from windtunnel.explore.headcount import Headcount
 from windtunnel.explore.until import Until
 from windtunnel.explore.verdict import Verdict, leaks
-from windtunnel.sim import intercept, story
+from windtunnel.sim import intercept, story, trace_file
 from windtunnel.sim.config import WorldConfig
 from windtunnel.sim.errors import DeadlockError, StallError
 from windtunnel.sim.loop import SimLoop
@@ -30,6 +33,7 @@ class Request:
     :param replay: choices to repeat; None to draw them.
     :param until: the step before which to stop; 0 to run to the end.
     :param choices: what Hypothesis is to repeat; empty to let it search.
+    :param at_stop: called with the world when it has come to ``until``.
     """
 
     seed: Seed
@@ -37,6 +41,7 @@ class Request:
     replay: Any = None
     until: int = 0
     choices: tuple[str, ...] = ()
+    at_stop: Callable[[World], object] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,13 +60,24 @@ class Told:
 class OneSeed:
     """A run of a test under one seed. A Hypothesis test runs in several worlds, one an example.
 
+    :param log_handler: whose text says of each record on which node and when it was made.
+    :param writable: folders that may be written besides those of the configuration.
     :ivar world: the world of the present, or the last, example.
     :ivar verdict: what it had seen when the test's body ended; None while it has not.
     :ivar leaks: what the test left open: what it is, and where.
     """
 
-    def __init__(self, request: Request, log_handler: logging.Handler | None = None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        *,
+        log_handler: logging.Handler | None = None,
+        writable: tuple[str, ...] = (),
+    ) -> None:
         self.request = request
+        self._config = dataclasses.replace(
+            request.config, writable=(*request.config.writable, *writable)
+        )
         # Where Hypothesis repeats an example, steps are those of the example's world.
         watched = 0 if request.choices else request.until
         self.world = self._of_the_fixtures = self._new_world(until=watched)
@@ -71,14 +87,15 @@ class OneSeed:
         self.by_examples = False
         self._in_body = False
         self._told: Told | None = None
+        self._examples: list[str] = []
         self._log_handler = log_handler
         self._armed = contextlib.ExitStack()
 
     def _new_world(self, until: int) -> World:
         request = self.request
-        world = World(request.seed, request.config, replay=request.replay)
+        world = World(request.seed, self._config, replay=request.replay)
         if until:
-            Until(world, until).watch()
+            Until(world, until, request.at_stop).watch()
         return world
 
     @contextlib.contextmanager
@@ -118,6 +135,7 @@ class OneSeed:
         """
         __tracebackhide__ = True
         self._in_body = True
+        census = Headcount.take()
         try:
             yield
         except BaseException as error:
@@ -125,7 +143,10 @@ class OneSeed:
             raise
         finally:
             self._in_body = False
-        held = self._verdict().error()
+        verdict = self._verdict()
+        verdict.unseen, left = census.since()
+        self.leaks += [(line, "") for line in left]
+        held = verdict.error()
         if held is not None:
             self._failed(held)
             raise held
@@ -165,6 +186,9 @@ class OneSeed:
         try:
             yield self.world
         finally:
+            if self._config.trace:
+                told = trace_file.lines(self.world, self.error)
+                self._examples += [json.dumps(line) + "\n" for line in told]
             self._arm(of_the_fixtures)
 
     # What is told of it.
@@ -182,6 +206,12 @@ class OneSeed:
     def told(self) -> Told:
         """What happened up to the verdict, or to the end where the body was not reached."""
         return self._told or Told.of(self.world, self.error)
+
+    def write_traces(self, path: Path) -> None:
+        """Write what happened step by step, in each of its worlds."""
+        trace_file.write(self._of_the_fixtures, path, self.error)
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(self._examples)
 
     # The end of its loop.
 

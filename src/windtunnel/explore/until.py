@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from windtunnel.sim import waiting
 from windtunnel.sim.world import World
 
@@ -18,11 +20,15 @@ class Until:
 
     :param world: the world, before it has begun.
     :param step: number of the step, from 1.
+    :param at_stop: called with the world just before it is stopped.
     """
 
-    def __init__(self, world: World, step: int) -> None:
+    def __init__(
+        self, world: World, step: int, at_stop: Callable[[World], object] | None = None
+    ) -> None:
         self._world = world
         self._step = step
+        self._at_stop = at_stop
         self._count = 0
 
     def watch(self) -> None:
@@ -34,6 +40,8 @@ class Until:
         def count(entry: tuple[int, int, str]) -> None:
             self._count += 1
             if self._count == self._step:
+                if self._at_stop is not None:
+                    self._at_stop(self._world)
                 raise StepReached(self._text(entry))
             if append is not None:
                 append(entry)

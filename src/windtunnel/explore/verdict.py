@@ -25,12 +25,14 @@ class Verdict:
     :param failures: nodes whose program ended with an exception that nobody awaited.
     :param steps: how many steps had been run.
     :param at_ns: virtual time, nanoseconds.
+    :param unseen: what the body left in this process and no ring of the fence saw being made.
     """
 
     escapes: list[EscapeError]
     failures: list[tuple[Node, BaseException]]
     steps: int
     at_ns: int
+    unseen: list[str] = dataclasses.field(default_factory=list[str])
 
     @classmethod
     def of(cls, world: World) -> Verdict:
@@ -41,6 +43,12 @@ class Verdict:
         """What a test fails with whose body did not fail; None when there is nothing."""
         if self.escapes:
             return self.escapes[0]
+        if self.unseen:
+            return EscapeError(
+                "something left the simulated world unseen",
+                found="; ".join(self.unseen),
+                fix="native code does its own input and output: keep it out of the test",
+            )
         if not self.failures:
             return None
         node, error = self.failures[0]

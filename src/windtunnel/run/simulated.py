@@ -6,6 +6,7 @@ simulated world is imported.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from windtunnel.core import UsageError
 from windtunnel.run.markers import MarkerCheck
-from windtunnel.run.session import STATE, RunState
+from windtunnel.run.session import RunState
 
 if TYPE_CHECKING:
     from windtunnel.run.simulated_replay import Replay
@@ -29,9 +30,17 @@ ATTEMPTS = pytest.StashKey[Any]()
 def attach(config: pytest.Config, state: RunState) -> None:
     """Watch for simulated tests.
 
-    :raises UsageError: for a token or tape that cannot be read.
+    :raises UsageError: for a token or tape that cannot be read; when two processes are to be
+        compared and this one's hash seed cannot be given to another.
     """
     from windtunnel.explore.marker import plan_of
+
+    if state.settings.check_determinism and not hash_seed():
+        raise UsageError(
+            "check_determinism compares two processes, which need the same PYTHONHASHSEED",
+            found=f"PYTHONHASHSEED={os.environ.get('PYTHONHASHSEED', '')!r}",
+            fix="set PYTHONHASHSEED=0, or use `windtunnel run --check-determinism`",
+        )
 
     everything = state.settings.world == "simulated"
     replay = None
@@ -115,6 +124,7 @@ def world(request: pytest.FixtureRequest) -> World:
     return found
 
 
-def state_of(config: pytest.Config) -> RunState:
-    """This process's part in the run."""
-    return config.stash[STATE]
+def hash_seed() -> str:
+    """PYTHONHASHSEED as this process was started; empty when the interpreter drew its own."""
+    given = os.environ.get("PYTHONHASHSEED", "")
+    return given if given.isdigit() else ""

@@ -7,24 +7,29 @@ was alive on nodes that crashed is never finalised. With a debugger the seeds ru
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from windtunnel.explore.comparison import Divergence
+from windtunnel.explore.one_seed import OneSeed, Request
+from windtunnel.explore.suspects import suspects
 from windtunnel.explore.until import StepReached
 from windtunnel.run import neighbours
 from windtunnel.run.isolation import fork
 from windtunnel.run.isolation.child import Ended, Sent, run_child
 from windtunnel.run.session import RunState
 from windtunnel.run.simulated import PLAN
-from windtunnel.run.simulated_report import Reporter, without_stack
+from windtunnel.run.simulated_check import DeterminismCheck
+from windtunnel.run.simulated_report import Reporter, slug, without_stack
 from windtunnel.run.simulated_seeds import SeedRuns, Summary, refusal, refused_reports
-from windtunnel.sim import DeadlockError, DivergedError, StallError
+from windtunnel.sim import DeadlockError, DivergedError, StallError, World
 
 if TYPE_CHECKING:
     from windtunnel.explore import Plan
-    from windtunnel.explore.one_seed import OneSeed
     from windtunnel.run.simulated_replay import Replay
 
 _SEEDS_A_CHILD = 200
@@ -51,6 +56,11 @@ class SimulatedAttempts(fork.ForkedAttempts):
         self._summary = Summary()
         self._plan: Plan | None = None
         self._runs: SeedRuns | None = None
+        self._check = (
+            DeterminismCheck(config, state)
+            if state.settings.check_determinism and replay is None
+            else None
+        )
         self._here = replay is not None or not hasattr(os, "fork") or bool(fork.in_the_way(config))
 
     @property
@@ -103,8 +113,15 @@ class SimulatedAttempts(fork.ForkedAttempts):
             return refused_reports(item, nextitem, refused)
         self._summary, self._plan = Summary(), item.stash[PLAN]
         reports = super().__call__(item, nextitem)
+        if self._check is not None and self._summary.died_at is None:
+            self._check.check(item, self._summary, reports, partial(self._suspects, item))
         self._reporter.complete(item, self._plan, self._summary, reports)
         return reports
+
+    def after_last_test(self) -> None:
+        super().after_last_test()
+        if self._check is not None:
+            self._check.close()
 
     def _run_child(self, item: pytest.Item, nextitem: pytest.Item | None) -> Ended:
         while True:
@@ -119,21 +136,55 @@ class SimulatedAttempts(fork.ForkedAttempts):
                 return ended
             self._coverage.add(ended.sent)
 
-    def _some_seeds(self, item: pytest.Item) -> SeedRuns:
+    def _suspects(self, item: pytest.Item, index: int, difference: Divergence) -> list[str]:
+        """Run a seed once more, up to where it went otherwise, and look at what is there."""
         assert self._plan is not None
-        wanted = self._replay.requests(self._plan) if self._replay is not None else None
+        found: list[str] = []
+
+        def look(world: World) -> None:
+            found.extend(map(str, suspects(world, difference.task)))
+
+        seed = self._state.seed.child(item.nodeid).child(str(index))
+        wanted = [Request(seed, self._plan.config, until=difference.step, at_stop=look)]
+
+        def attempt(sent: Sent) -> None:
+            with self._wider.in_child(item):
+                runs = self._runs = self._some_seeds(item, wanted, first=0, traces=None)
+                sent.run(item, None, runs.run)
+                sent.left = {_SUMMARY: found}
+
+        ended = run_child(attempt, self._notes)
+        return ended.sent.left.get(_SUMMARY, []) if ended.sent is not None else []
+
+    def _some_seeds(
+        self, item: pytest.Item, wanted: Sequence[Request] | None, first: int, traces: Path | None
+    ) -> SeedRuns:
+        assert self._plan is not None
         return SeedRuns(
             item,
             self._plan,
             state=self._state,
-            first=self._summary.next,
+            first=first,
             most=_SEEDS_A_CHILD,
             wanted=wanted,
             progress=self._summary.progress,
+            traces=traces,
         )
 
+    def _next_seeds(self, item: pytest.Item) -> SeedRuns:
+        assert self._plan is not None
+        wanted = self._replay.requests(self._plan) if self._replay is not None else None
+        return self._some_seeds(item, wanted, self._summary.next, self._traces(item))
+
+    def _traces(self, item: pytest.Item) -> Path | None:
+        given = self._state.settings.traces
+        folder = self._state.root / given if given else None
+        if self._check is not None:
+            folder = self._check.traces
+        return folder / slug(item.nodeid) if folder is not None else None
+
     def _run_some(self, item: pytest.Item, nextitem: pytest.Item | None) -> Ended:
-        runs = self._runs = self._some_seeds(item)
+        runs = self._runs = self._next_seeds(item)
         coverage = self._coverage
 
         def attempt(sent: Sent) -> None:
@@ -149,7 +200,7 @@ class SimulatedAttempts(fork.ForkedAttempts):
 
     def _run_here(self, item: pytest.Item, nextitem: pytest.Item | None) -> Ended:
         """In this process: fixtures that are wider than the test stay for the next."""
-        runs = self._runs = self._some_seeds(item)
+        runs = self._runs = self._next_seeds(item)
         sent = _Here()
         setup_state = vars(item.session._setupstate)
         kept = setup_state.get("teardown_exact")

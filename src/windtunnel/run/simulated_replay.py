@@ -13,7 +13,8 @@ from windtunnel.explore import Plan, TapeFile, Token
 from windtunnel.explore.one_seed import Request
 from windtunnel.explore.plain import from_plain
 from windtunnel.run.session import RunState
-from windtunnel.run.simulated_report import hash_seed, pinned
+from windtunnel.run.simulated import hash_seed
+from windtunnel.run.simulated_report import pinned
 from windtunnel.run.simulated_seeds import Summary
 
 

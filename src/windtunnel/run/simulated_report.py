@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from windtunnel.core import Sample, Violation, emit
 from windtunnel.explore import Plan, TapeFile, Token
 from windtunnel.run.fingerprint import Fingerprint, environment_text
 from windtunnel.run.session import RunState
+from windtunnel.run.simulated import hash_seed
 from windtunnel.run.simulated_seeds import Failure, Summary
 
 if TYPE_CHECKING:
@@ -122,8 +124,7 @@ class Reporter:
             return None
         given = self._state.settings.tape
         folder = self._state.root / given if given else self._state.state_dir / "tapes"
-        words = "".join(c if c.isalnum() else "-" for c in token.nodeid.rpartition("::")[2])
-        path = folder / f"{self._state.run_id}-{words[:60]}-{failure.seed:x}.tape"
+        path = folder / f"{self._state.run_id}-{slug(token.nodeid)}-{failure.seed:x}.tape"
         TapeFile(token, failure.tape).write(path)
         path.with_suffix(".svg").write_text(failure.told.svg, encoding="utf-8")
         return path
@@ -140,11 +141,15 @@ def add_section(report: pytest.TestReport, text: str) -> None:
 
 def without_stack(item: pytest.Item, error: BaseException) -> ExceptionChainRepr:
     """A failure told by its error alone, at the place of the test."""
-    path, line, _ = item.location
-    text = f"{type(error).__name__}: {error}"
     notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+    return told(item, f"{type(error).__name__}: {error}{notes}")
+
+
+def told(item: pytest.Item, text: str) -> ExceptionChainRepr:
+    """A failure told by a text, at the place of the test."""
+    path, line, _ = item.location
     place = ReprFileLocation(path=path, lineno=(line or 0) + 1, message=text.partition("\n")[0])
-    return ExceptionChainRepr([(ReprTracebackNative([f"{text}{notes}\n"]), place, None)])
+    return ExceptionChainRepr([(ReprTracebackNative([f"{text}\n"]), place, None)])
 
 
 @functools.cache
@@ -154,10 +159,10 @@ def pinned(root: Path) -> tuple[str, str, str]:
     return facts.tree[:12], environment_text(), facts.environment[:12]
 
 
-def hash_seed() -> str:
-    """PYTHONHASHSEED as this process was started; empty when the interpreter drew its own."""
-    given = os.environ.get("PYTHONHASHSEED", "")
-    return given if given.isdigit() else ""
+def slug(nodeid: str) -> str:
+    """The test's name as part of a file's name, another for each test."""
+    words = "".join(c if c.isalnum() else "-" for c in nodeid.rpartition("::")[2])
+    return f"{words[:60]}-{zlib.crc32(nodeid.encode()):08x}"
 
 
 def _shown(path: Path, start: Path) -> str:

@@ -11,6 +11,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,6 +107,8 @@ class SeedRuns:
     :param first: index of the first seed.
     :param most: how many this process may run.
     :param wanted: runs to make in place of the plan's seeds.
+    :param progress: where it says which seed it is at.
+    :param traces: folder for the trace of each seed; None writes none.
     """
 
     def __init__(
@@ -118,6 +121,7 @@ class SeedRuns:
         most: int,
         wanted: Sequence[Request] | None,
         progress: Progress,
+        traces: Path | None = None,
     ) -> None:
         self._item = item
         self._plan = plan
@@ -126,9 +130,13 @@ class SeedRuns:
         self._most = most
         self._wanted = wanted
         self._progress = progress
+        self._traces = traces
         self._log_handler = getattr(
             item.config.pluginmanager.getplugin("logging-plugin"), "report_handler", None
         )
+        config: Any = item.config
+        # The fixture tmp_path is for files that are real.
+        self._writable = (str(config._tmp_path_factory.getbasetemp()),)
         self._xfail = evaluate_xfail_marks(item) is not None
         self.present: OneSeed | None = None
         self.before_each: Callable[[], object] = lambda: None
@@ -139,7 +147,9 @@ class SeedRuns:
         """Run until a seed fails, unless all are wanted; the reports that tell of the test."""
         summary, kept = self.summary, None
         end = min(summary.total, self._first + self._most)
-        base = self._state.seed.child(item.nodeid)
+        base, config = self._state.seed.child(item.nodeid), self._plan.config
+        if self._traces is not None:
+            config = dataclasses.replace(config, trace=True)
         spent: dict[str, float] = {}
         reports: list[pytest.TestReport] = []
         for index in range(self._first, end):
@@ -147,7 +157,7 @@ class SeedRuns:
             request = (
                 self._wanted[index]
                 if self._wanted is not None
-                else Request(base.child(str(index)), self._plan.config)
+                else Request(base.child(str(index)), config)
             )
             reports = self._run_one(index, request, nextitem)
             summary.next = index + 1
@@ -175,7 +185,9 @@ class SeedRuns:
         item = self._item
         self.before_each()
         forget_attempt(item)
-        run = self.present = OneSeed(request, self._log_handler)
+        run = self.present = OneSeed(
+            request, log_handler=self._log_handler, writable=self._writable
+        )
         try:
             with run.armed(), self._hypothesis(run):
                 reports = in_process(item, nextitem)
@@ -204,6 +216,8 @@ class SeedRuns:
         summary.virtual_ns += world.now_ns
         for what, where in run.leaks:
             summary.leaks.setdefault(what, where)
+        if self._traces is not None:
+            run.write_traces(self._traces / f"{index}.jsonl")
         bad = self._ends(reports)
         if not bad:
             summary.passed += 1

@@ -1,0 +1,51 @@
+"""A quick look at threads, descriptors and children, which asks for a census where it differs.
+
+A census of the fence reads some dozens of links, which is too much for each of a thousand seeds;
+whether the numbers are the same is known at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from windtunnel.sim.fence import Census
+
+_TASKS = "/proc/self/task"
+_DESCRIPTORS = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
+
+_last: tuple[frozenset[str], Census] | None = None
+
+
+class Headcount:
+    """What there was before a test's body."""
+
+    def __init__(self, numbers: frozenset[str], census: Census) -> None:
+        self._numbers = numbers
+        self._census = census
+
+    @classmethod
+    def take(cls) -> Headcount:
+        """Look now, outside the world's steps."""
+        global _last
+        numbers = _numbers()
+        if _last is None or _last[0] != numbers:
+            _last = numbers, Census.take()
+        return cls(*_last)
+
+    def since(self) -> tuple[list[str], list[str]]:
+        """What has come since: what is beyond the world's control, and files left open."""
+        if _numbers() == self._numbers:
+            return [], []
+        lines = self._census.differences(Census.take())
+        files = [line for line in lines if line.startswith("descriptor") and " -> /" in line]
+        return [line for line in lines if line not in files], files
+
+
+def _numbers() -> frozenset[str]:
+    found = [f"fd {name}" for name in os.listdir(_DESCRIPTORS)]
+    with contextlib.suppress(OSError):
+        for name in os.listdir(_TASKS):
+            with open(f"{_TASKS}/{name}/children") as file:
+                found.append(f"task {name} {file.read()}")
+    return frozenset(found)
