@@ -9,7 +9,7 @@ draw under one label does not move those of another.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from windtunnel.core.seed import Seed
 from windtunnel.sim.errors import DivergedError
@@ -90,6 +90,23 @@ class Tape:
             value = int(draw() * n)
         self.chunk.append(number << _SHIFT | value)
         return value
+
+    def chooser(self, label: str, values: Sequence[int]) -> Callable[[], int]:
+        """A function that draws one of these values, for what is drawn with every message."""
+        number, draw = self._label(label)
+        n = len(values)
+        keep = self.chunk.append
+        shifted = number << _SHIFT
+
+        def choose() -> int:
+            if self._replay is not None and self._position < len(self._replay):
+                value = self._recorded(label, number, n)
+            else:
+                value = int(draw() * n)
+            keep(shifted | value)
+            return values[value]
+
+        return choose
 
     def uniform(self, label: str) -> float:
         """A number from 0 up to, not including, 1, in steps of 2**-32."""

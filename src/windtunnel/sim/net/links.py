@@ -235,15 +235,16 @@ class NetworkConfig:
 class Link:
     """The way from one node to another, as it is now: one direction.
 
-    :ivar fixed_ns: the latency when it does not vary, else -1 and ``table`` holds it.
+    :ivar delay: how long the next message is under way, nanoseconds; drawn when it varies.
+    :ivar usual_ns: the median of that.
     :ivar blocked: messages are lost (a partition).
     :ivar held: messages wait until released.
     :ivar plain: nothing but latency happens to a message: the quick path is enough.
     """
 
     __slots__ = (
-        "bandwidth", "base", "blocked", "busy_until_ns", "config", "fixed_ns", "held",
-        "kept", "net", "plain", "source", "table", "target",
+        "bandwidth", "base", "blocked", "busy_until_ns", "config", "delay", "held", "kept", "net",
+        "plain", "source", "target", "usual_ns",
     )  # fmt: skip
 
     def __init__(self, net: Network, source: Node, target: Node, config: LinkConfig) -> None:
@@ -263,18 +264,13 @@ class Link:
         latency = config.latency
         self.bandwidth = config.bandwidth
         if latency.quantile(0.001) == latency.quantile(0.999):
-            self.fixed_ns = round(latency.quantile(0.5) * _S)
-            self.table: tuple[int, ...] = ()
+            fixed = self.usual_ns = round(latency.quantile(0.5) * _S)
+            self.delay: Callable[[], int] = lambda: fixed
         else:
-            self.fixed_ns = -1
-            self.table = latency_table(latency)
+            table = latency_table(latency)
+            self.usual_ns = table[_STEPS // 2]
+            self.delay = self.net.world.tape.chooser("net.latency", table)
         self.plain = not (self.bandwidth or config.loss or config.fragment)
-
-    def latency_ns(self) -> int:
-        """How long the next message is under way."""
-        if self.fixed_ns >= 0:
-            return self.fixed_ns
-        return self.table[self.net.world.choose("net.latency", _STEPS)]
 
     def arrival_ns(self, size: int) -> int:
         """When a message of so many bytes that is sent now arrives: queueing, then latency."""
@@ -282,7 +278,7 @@ class Link:
         if self.bandwidth:
             begin = max(now, self.busy_until_ns)
             now = self.busy_until_ns = begin + round(size * _S / self.bandwidth)
-        return now + self.latency_ns()
+        return now + self.delay()
 
     def chance(self, label: str, rate: float) -> bool:
         """Whether something happens that does so with that rate; drawn only when it could."""

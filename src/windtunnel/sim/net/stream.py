@@ -123,7 +123,6 @@ class StreamEnd:
         self.sent += size
         peer = self.peer
         inflight = peer.inflight
-        link = self.link
         now = self.world.now_ns
         if inflight:
             last = inflight[-1]
@@ -135,17 +134,16 @@ class StreamEnd:
                     what.append(data)
                 last[SIZE] += size
                 return
-            due = now + (link.fixed_ns if link.fixed_ns >= 0 else link.latency_ns())
+            due = now + self.link.delay()
             if due < last[DUE]:
                 due = last[DUE]
             segment = [due, size, data, now, self, -1]
         else:
-            due = now + (link.fixed_ns if link.fixed_ns >= 0 else link.latency_ns())
+            due = now + self.link.delay()
             segment = [due, size, data, now, self, -1]
-            handle = peer._timer
             scheduler = self.scheduler
             scheduler._serial = serial = scheduler._serial + 1
-            heappush(scheduler.timers, (due, serial, handle))
+            heappush(scheduler.timers, (due, serial, peer._timer))
         inflight.append(segment)
         self.net.segments.append(segment)
 
@@ -245,7 +243,7 @@ class StreamEnd:
             self.net.segments.append(first)
             self.peer.expect(first)
             segment[SIZE], segment[WHAT] = size - at, what[at:]
-            segment[DUE] += max(1000, link.latency_ns() // 4)
+            segment[DUE] += max(1000, link.usual_ns // 4)
         return True
 
     def expect(self, segment: Segment) -> None:
@@ -281,7 +279,7 @@ class StreamEnd:
         if segment[SIZE] > TOLD:
             segment[WHAT] = None
         sink = self.sink
-        if sink is None or what is FIN or what is RST or self._closed:
+        if sink is None or type(what) is not bytes:
             self._take(what, segment[SIZE])
             return
         peer = self.peer
@@ -289,7 +287,7 @@ class StreamEnd:
         if peer._wants_room:
             peer.room_made()
         try:
-            sink(what if type(what) is bytes else b"".join(what))
+            sink(what)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -367,8 +365,7 @@ class StreamEnd:
         if not self._ack_pending and not self.over:
             self._ack_pending = True
             back = self.peer.link
-            delay = back.fixed_ns if back.fixed_ns >= 0 else back.table[len(back.table) // 2]
-            self.world.at(self.world.now_ns + delay, self._window_open)
+            self.world.at(self.world.now_ns + back.usual_ns, self._window_open)
 
     def _window_open(self) -> None:
         self._ack_pending = False
