@@ -6,6 +6,7 @@ nothing, where it reports too late to name the user's own call, or where a simul
 
 from __future__ import annotations
 
+import _thread
 import concurrent.futures
 import os
 import selectors
@@ -20,7 +21,7 @@ from threading import get_ident
 from typing import Any, cast
 
 from windtunnel.sim import inside
-from windtunnel.sim.fence import selects, signals
+from windtunnel.sim.fence import signals
 from windtunnel.sim.fence.refusal import blocked, escape
 from windtunnel.sim.net import polling
 
@@ -57,6 +58,9 @@ _BUILTINS: tuple[tuple[object, str, str, str], ...] = (
     (os, "openpty", "a terminal of the operating system", _PROCESS),
     (os, "waitpid", "waiting for a process", _PROCESS),
     (os, "wait", "waiting for a process", _PROCESS),
+    (_thread, "start_new_thread", "a thread", _THREAD),
+    (_thread, "start_new", "a thread", _THREAD),
+    (_thread, "start_joinable_thread", "a thread", _THREAD),
     (signal, "alarm", "a timer of the operating system", "use loop.call_later"),
     (signal, "setitimer", "a timer of the operating system", "use loop.call_later"),
     (signal, "pause", "waiting for a signal", "use loop.add_signal_handler and node.signal"),
@@ -85,7 +89,6 @@ def replacements() -> Iterator[tuple[Real, Makes]]:
         if function is not None:
             call = f"{owner.__name__}.{name}"  # type: ignore[attr-defined]
             yield function, _refused(call, what, fix)
-    yield from selects.replacements()
     yield from signals.replacements()
     yield from polling.replacements()
 
@@ -154,14 +157,28 @@ def code_replacements() -> Iterator[tuple[types.FunctionType, Makes]]:
     yield _function(threading.Condition.wait), _condition_wait
     yield _function(threading.Thread.join), _join
     yield _function(events.set_event_loop_policy), _set_policy
-    for name in ("SelectSelector", "PollSelector", "EpollSelector", "DevpollSelector",
-                 "KqueueSelector"):  # fmt: skip
-        selector = getattr(selectors, name, None)
-        if selector is not None and "__init__" in vars(selector):
-            yield (
-                _function(selector.__init__),
-                _refused(f"selectors.{name}", "waiting for real descriptors", _WAIT),
-            )
+    # What waits by epoll or kqueue; select and poll know simulated sockets.
+    poll_like = getattr(selectors, "_PollLikeSelector", None)
+    if poll_like is not None:
+        yield _function(poll_like.__init__), _kernel_selector
+    kqueue = getattr(selectors, "KqueueSelector", None)
+    if kqueue is not None:
+        yield _function(kqueue.__init__), _kernel_selector
+
+
+def _kernel_selector(real: Real) -> Real:
+    def init(self: Any) -> Any:
+        world = inside.world
+        if world is None or get_ident() != inside.thread or type(self) is _POLL:
+            return real(self)
+        raise escape(
+            world, "waiting for real descriptors", f"selectors.{type(self).__name__}()", _WAIT
+        )
+
+    return init
+
+
+_POLL = getattr(selectors, "PollSelector", None)
 
 
 def _function(found: Any) -> types.FunctionType:
