@@ -224,7 +224,7 @@ def test_a_long_run_is_a_short_story_that_keeps_its_end_and_its_faults():
     lines = text.splitlines()
     assert len(lines) <= MOST + 12
     assert all(cells(line) <= 100 for line in lines)
-    assert "x 200, until" in "\n".join(rows(text, '"count 0"'))
+    assert "x 200, to " in "\n".join(rows(text, '"count 0"'))
     assert rows(text, "crashes")
     assert rows(text, '"last words"')
 

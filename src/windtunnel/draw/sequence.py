@@ -233,10 +233,12 @@ def _arrow(arrow: Arrow, y: float, end: float, places: _Places) -> Iterator[Elem
         yield tag("path", d=cross, class_="wt-arrow wt-cross")
     else:
         yield _head(x1, stop, y, tip, arrow.look)
-    # Nearer to the sender than to the middle, where arrows cross.
-    share = 0.4 if arrow.look == "good" else 0.5 * (stop - x1) / (x2 - x1)
-    height = y + (tip - y) * share / ((stop - x1) / (x2 - x1)) - 5
-    yield _text(label, x1 + (x2 - x1) * share, height, abs(x2 - x1) * 2 * share - 12, "middle")
+    # Nearer to the sender than to the middle, where arrows cross, if the words are short.
+    reach = abs(x2 - x1)
+    room = min(cells(clean(label)) * _CHARACTER, reach - 16)
+    share = min(0.5, max(0.4, room / 2 / reach + 0.03)) if arrow.look == "good" else 0.36
+    height = y + (tip - y) * share * reach / abs(stop - x1) - 5
+    yield _text(label, x1 + (x2 - x1) * share, height, 2 * share * reach - 8, "middle")
 
 
 def _head(x1: float, x2: float, y1: float, y2: float, look: Look) -> Element:

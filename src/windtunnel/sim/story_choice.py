@@ -16,6 +16,8 @@ from windtunnel.sim.story_facts import Fact
 MOST = 30
 _TAIL = 12
 _SHORT = 6
+# What it counts, beside a fact's weight, that it is about those concerned, and that it is late.
+_CONCERNED, _LATE = 1.5, 2.0
 _NUMBERS = re.compile(r"\d+")
 
 
@@ -80,10 +82,12 @@ def _kept(rows: Sequence[Fact], concerned: set[str], most: int) -> set[int]:
     def worth(number: int) -> tuple[float, int]:
         fact = rows[number]
         about = not concerned or fact.kind == "across" or {fact.node, fact.target} & concerned
-        return fact.weight + (1.5 if about else 0), number
+        late = number / len(rows)
+        return fact.weight + (_CONCERNED if about else 0) + _LATE * late, number
 
-    tail = range(max(0, len(rows) - most // 4), len(rows))
-    others = sorted(range(len(rows) - len(tail)), key=worth, reverse=True)
+    weighty = [number for number in range(len(rows)) if rows[number].weight]
+    tail = weighty[-(most // 3) :]
+    others = sorted(set(range(len(rows))) - set(tail), key=worth, reverse=True)
     return {*tail, *others[: most - len(tail)]}
 
 
@@ -98,7 +102,7 @@ def _with_gaps(rows: Sequence[Fact], kept: set[int]) -> list[Fact]:
             told.append(_gap(left_out))
             left_out = []
         told.append(fact)
-    return told
+    return [*told, _gap(left_out)] if left_out else told
 
 
 def _gap(left_out: list[Fact]) -> Fact:

@@ -125,7 +125,8 @@ def _readable(data: bytes) -> str:
     # A head of many lines and what it carries: how HTTP and its kin begin, and what they say.
     head, _, body = text.replace("\r\n", "\n").strip().partition("\n\n")
     if body:
-        head = f"{head.partition(chr(10))[0]} \N{HORIZONTAL ELLIPSIS} {body}"
+        first = head.partition("\n")[0].removesuffix(" HTTP/1.1")
+        head = f"{first} \N{HORIZONTAL ELLIPSIS} {body}"
     shown = clean(head)
     return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 
@@ -252,7 +253,7 @@ def _log(note: Note) -> Fact:
     facts = note.facts
     level = str(facts.get("level", ""))
     bad = level in ("ERROR", "CRITICAL")
-    weight = 3 if bad else 2 if level == "WARNING" else 1
+    weight = 3 if bad else 1 if level == "DEBUG" else 2
     said = clean(str(facts.get("message", "")))
     return _mark(
         note, f"{level} {facts.get('logger', '')}: {said}", look="bad" if bad else "skip",
@@ -275,7 +276,7 @@ _WORDS: dict[str, Callable[[Note], Fact]] = {
     ),
     "connect failed": lambda note: _mark(
         note, f"cannot connect to {note.facts.get('to')}: {note.facts.get('error')}",
-        look="bad", weight=2,
+        look="bad", weight=1,
     ),
     "reset": lambda note: _between(note, "resets the connection", look="good", weight=2),
     "timeout": lambda note: _mark(

@@ -58,7 +58,7 @@ def _line(fact: Fact, drawn: str, words: str) -> str:
 def _words(fact: Fact, before: Fact | None) -> str:
     text = fact.text
     if fact.count > 1 and fact.until_ns >= 0:
-        text += f"  x {fact.count}, until {fact.until_ns / 1e9:.6f}"
+        text += f"  x {fact.count}, to {fact.until_ns / 1e9:.3f}"
     elif fact.arrived and before is not None and fact.sent_ns < before.at_ns:
         # Something happened while it was under way.
         text += f"  (sent {fact.sent_ns / 1e9:.6f})"
