@@ -69,6 +69,7 @@ class World:
         self._slept_ns = 0
         self._watch: waiting.Watch | None = None
         self._environ: dict[Any, Any] | None = None
+        self._environ_before: dict[Any, Any] = {}
         self._was_collecting = False
 
     # Choices.
@@ -295,7 +296,11 @@ class World:
         """
         if inside.armed is not None:
             raise UsageError("a simulated world is already there", fix="use one at a time")
+        # The test's node is this process: what its fixtures export it reads, and what it starts
+        # inherits.
         self._environ = os.environ._data  # type: ignore[attr-defined]
+        self.environ_data = self.test.environ_data = self._environ
+        self._environ_before = dict(self._environ)
         self._was_collecting = gc.isenabled()
         gc.disable()
         gc.freeze()
@@ -307,13 +312,24 @@ class World:
             self._restore()
 
     def _restore(self) -> None:
-        changed = {key for node in self.nodes.values() for key in node.environ_data}
-        os.environ._data = self._environ  # type: ignore[attr-defined]
-        for key in changed - self.environ_data.keys():
-            os.unsetenv(key)
+        self._restore_environ()
         if self.config.fresh:
             self._swap_modules(self.node, self.test)
         gc.collect()
         gc.unfreeze()
         if self._was_collecting:
             gc.enable()
+
+    def _restore_environ(self) -> None:
+        real, before = self._environ, self._environ_before
+        assert real is not None
+        os.environ._data = real  # type: ignore[attr-defined]
+        for key in {key for node in self.nodes.values() for key in node.environ_data}:
+            if key not in before:
+                os.unsetenv(key)
+        for key, value in before.items():
+            if any(node.environ_data.get(key) != value for node in self.nodes.values()):
+                os.putenv(key, value)
+        if real != before:
+            real.clear()
+            real.update(before)
