@@ -8,15 +8,23 @@ how long it takes (faults and pace). Every way in, sockets or none, calls this a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+import dataclasses
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeAlias
 
-from windtunnel.core.clock import REAL_CLOCK, Clock
+from windtunnel.core.clock import Clock
+from windtunnel.core.faults import Fault, FaultPlan
 from windtunnel.core.seed import Seed, run_seed
-from windtunnel.models import heads, tokens
+from windtunnel.models import answers, faults, tokens
+from windtunnel.models.clock import WORLD_CLOCK
 from windtunnel.models.dialects import ALL, Dialect, dialect
+from windtunnel.models.framing import Framer
+from windtunnel.models.journal import Journal, Recorded
+from windtunnel.models.limits import Limiter
+from windtunnel.models.nearest import explain
+from windtunnel.models.pace import Pace
 from windtunnel.models.protocol import (
-    Chunk,
     HttpRequest,
     ModelCall,
     Plan,
@@ -25,142 +33,287 @@ from windtunnel.models.protocol import (
     Reply,
     ReplyError,
     Response,
-    Step,
 )
 from windtunnel.models.routing import Routes
+from windtunnel.models.script import Outcome, Scripts
 from windtunnel.models.state import ServerState
 
-_COALESCED = 1 << 16
-_LAST_CHUNK = b"0\r\n\r\n"
-_RATE = RateState()
+Upstream: TypeAlias = Callable[[ModelCall, Dialect], "Response | Awaitable[Response] | None"]
+"""Answers calls in place of the scripts, from a recording or a real server; None for not."""
+
+_NAMESPACE = "x-windtunnel-namespace"
 
 
-class Answers(Protocol):
-    """Whoever decides what a call is answered."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unmatched:
+    """A call that no script fits, and why."""
 
-    def answer(self, call: ModelCall, state: ServerState) -> Reply:
-        """The reply to a call."""
-        ...
+    call: ModelCall
+    why: str
 
 
 class ModelCore:
     """One server's behaviour, without a transport.
 
     :param dialects: which APIs it speaks; an earlier one goes first where paths are the same.
+    :param scripts: what is answered; new and empty by default.
     :param models: the only models it has; None for each dialect's usual ones.
     :param api_key: the key a client must present; None takes any or none.
     :param seed: where identifiers and defaults are drawn from; None for the run's.
+    :param clock: what the time is; None for that of the world it stands in.
+    :param strict: whether a call that no script fits is an error although there are scripts;
+        else it has a seeded answer, as it has where there are none at all.
+    :param journal: how many requests are kept for reading.
     """
 
     def __init__(
         self,
         dialects: Sequence[str] = ALL,
         *,
-        answers: Answers,
+        scripts: Scripts | None = None,
         models: Iterable[str] | None = None,
         api_key: str | None = None,
         seed: Seed | None = None,
-        clock: Clock = REAL_CLOCK,
+        clock: Clock | None = None,
+        strict: bool = True,
+        journal: int = 10_000,
     ) -> None:
         self.dialects: tuple[Dialect, ...] = tuple(dialect(name) for name in dialects)
-        self.answers = answers
+        self.scripts = scripts if scripts is not None else Scripts()
         self.api_key = api_key
+        self.strict = strict
+        self.clock = clock if clock is not None else WORLD_CLOCK
+        self.journal = Journal(limit=journal)
+        self.unmatched: list[Unmatched] = []
+        """Calls that no script fits."""
+        self.defects: list[BaseException] = []
+        """What was raised by functions that answer, or by the server itself."""
+        self.pace: Pace | None = None
+        """How long answers take, where their script says nothing else."""
+        self.failures: deque[Fault] = deque()
+        """Faults of the next requests, one each."""
+        self.outage: Fault | None = None
+        """The fault of every request, until it is lifted."""
+        self.limiter: Limiter | None = None
+        """What clients may use in a minute, None for no limit."""
+        self.upstream: Upstream | None = None
+        self._models = models if models is None else tuple(models)
+        self._weather: faults.Weather | None = None
+        self._began = self.clock.monotonic()
         self.state = ServerState(
             seed if seed is not None else run_seed(),
-            clock,
+            self.clock,
             serve=self.respond,
             count=tokens.count,
-            models=models,
+            models=self._models,
         )
-        if models is None:
+        self._routes = Routes(self.dialects)
+        self._framers = {spoken.name: Framer(spoken, self.state) for spoken in self.dialects}
+        self._stock()
+
+    def _stock(self) -> None:
+        self.state.models.ask_scripts(self.scripts.names_model)
+        if self._models is None:
             for spoken in self.dialects:
                 for name in spoken.default_models:
                     self.state.models.add(name, dialect=spoken.name)
-        self._routes = Routes(self.dialects)
+
+    def reset(self) -> None:
+        """Begin anew: no scripts, no requests, nothing stored, the first models, no faults."""
+        self.scripts.clear()
+        self.journal.clear()
+        self.unmatched.clear()
+        self.defects.clear()
+        self.failures.clear()
+        self.outage = self.pace = self.limiter = self.upstream = self._weather = None
+        self.state.forget(self._models)
+        self._stock()
+
+    def stand_under(self, plan: FaultPlan) -> None:
+        """Have the faults of a plan befall requests, from now on.
+
+        :raises UsageError: for a verb that is unknown here.
+        """
+        self._weather = faults.Weather(plan, self.state.random("faults"))
+        self._began = self.clock.monotonic()
 
     # -- from request to plan --------------------------------------------------------------------
 
-    def handle(self, request: HttpRequest) -> Plan:
-        """The bytes that answer a request."""
-        spoken, response = self._answer(request)
-        return self._plan(request, spoken, response)
+    def handle(self, request: HttpRequest) -> Plan | Awaitable[Plan]:
+        """The bytes that answer a request; to be awaited where a function that answers is."""
+        recorded = self.journal.begin(request, self.state.ids.time())
+        spoken, endpoint, params = self._routes.find(request)
+        recorded.dialect, recorded.endpoint = spoken.name, endpoint
+        try:
+            self._admit(spoken, recorded)
+            if endpoint == "":
+                raise RefusedError(self._routes.refusal(request))
+            call = spoken.parse(endpoint, request, params, self.state)
+            if isinstance(call, Response):
+                return self._out(spoken, recorded, call)
+            if not call.namespace and (space := request.header(_NAMESPACE)):
+                call = dataclasses.replace(call, namespace=space)
+            recorded.call = call
+            outcome = self._outcome(call, spoken)
+            if isinstance(outcome, Outcome):
+                if isinstance(outcome.reply, Reply):
+                    return self._answered(spoken, recorded, outcome, outcome.reply)
+                return self._later(spoken, recorded, outcome, outcome.reply)
+            if isinstance(outcome, Response):
+                return self._out(spoken, recorded, outcome)
+            return self._relayed(spoken, recorded, outcome)
+        except RefusedError as refused:
+            return self._refused(spoken, recorded, refused.error)
+        except Exception as error:
+            return self._defect(spoken, recorded, error)
 
     def respond(self, request: HttpRequest) -> Response:
-        """The answer to a request, not yet framed; its body is all there."""
-        _, response = self._answer(request)
+        """The answer to a request, not framed; its body is all there."""
+        plan = self.handle(request)
+        if not isinstance(plan, Plan) or plan.response is None:
+            raise RefusedError(ReplyError(500, "server", "no answer in a batch can be awaited"))
+        response = plan.response
         if not isinstance(response.body, bytes):
             response.body = b"".join(chunk.data for chunk in response.body)
         return response
 
-    def _answer(self, request: HttpRequest) -> tuple[Dialect, Response]:
-        spoken, endpoint, params = self._routes.find(request)
-        state = self.state
-        try:
-            if self.api_key is not None and spoken.key_of(request) != self.api_key:
-                raise RefusedError(ReplyError(401, "authentication"))
-            if endpoint == "":
-                raise RefusedError(self._routes.refusal(request))
-            call = spoken.parse(endpoint, request, params, state)
-            if isinstance(call, Response):
-                return spoken, call
-            reply = self.answers.answer(call, state)
-            if reply.error is not None:
-                raise RefusedError(reply.error)
-            return spoken, spoken.render(call, reply, tokens.usage_of(call, reply), state)
-        except RefusedError as refused:
-            return spoken, self._refusal(spoken, refused.error, request)
+    def malformed(self, status: int, message: str) -> Plan:
+        """What is said to bytes that are no request, before the connection is closed."""
+        spoken = self.dialects[0]
+        request = HttpRequest("POST", "/", keep_alive=False)
+        response = spoken.error(answers.error(status, message), request, self.state)
+        return self._framers[spoken.name].plan(request, response)
 
-    def _refusal(self, spoken: Dialect, error: ReplyError, request: HttpRequest) -> Response:
-        response = spoken.error(error, request, self.state)
+    # -- steps of it -----------------------------------------------------------------------------
+
+    def _admit(self, spoken: Dialect, recorded: Recorded) -> None:
+        befalling: Fault | None = None
+        if self.failures:
+            befalling = self.failures.popleft()
+        elif self.outage is not None:
+            befalling = self.outage
+        if befalling is not None:
+            self._befall(recorded, (befalling,))
+        if self.api_key is not None and spoken.key_of(recorded.request) != self.api_key:
+            raise RefusedError(ReplyError(401, "authentication"))
+
+    def _befall(self, recorded: Recorded, befalling: tuple[Fault, ...]) -> None:
+        """Note faults; those that are errors answer at once."""
+        recorded.faults = (*recorded.faults, *befalling)
+        for one in befalling:
+            make = faults.ERRORS.get(one.verb)
+            if make is not None:
+                raise RefusedError(make(one))
+
+    def _outcome(
+        self, call: ModelCall, spoken: Dialect
+    ) -> Outcome | Response | Awaitable[Response]:
+        outcome = self.scripts.choose(call, self.state)
+        if outcome is not None:
+            return outcome
+        if self.upstream is not None:
+            answered = self.upstream(call, spoken)
+            if answered is not None:
+                return answered
+        if not self.strict or call.kind not in ("chat", "completion") or not len(self.scripts):
+            return Outcome(answers.default_reply(call, self.state))
+        why = explain(call, self.scripts)
+        self.unmatched.append(Unmatched(call, why))
+        raise RefusedError(ReplyError(400, "invalid_request", why, code="no_script_fits"))
+
+    def _answered(
+        self, spoken: Dialect, recorded: Recorded, outcome: Outcome, reply: Reply
+    ) -> Plan:
+        call = recorded.call
+        assert call is not None
+        recorded.reply = reply
+        if outcome.script is not None:
+            recorded.script = str(outcome.script)
+        befalling = outcome.faults
+        if self._weather is not None:
+            now = self.clock.monotonic() - self._began
+            befalling = (
+                *befalling,
+                *self._weather.befall(now, call.model, call.dialect, call.endpoint),
+            )
+        if befalling:
+            self._befall(recorded, befalling)
+        if reply.error is not None:
+            raise RefusedError(reply.error)
+        usage = tokens.usage_of(call, reply)
+        recorded.usage = usage
+        rate = None
+        if self.limiter is not None:
+            rate = self.limiter.take(spoken.key_of(recorded.request) or "", usage.total_tokens)
+        response = spoken.render(call, reply, usage, self.state)
+        return self._out(
+            spoken, recorded, response, outcome.pace or self.pace, usage.output_tokens, rate
+        )
+
+    def _out(
+        self,
+        spoken: Dialect,
+        recorded: Recorded,
+        response: Response,
+        pace: Pace | None = None,
+        written: int = 0,
+        rate: RateState | None = None,
+    ) -> Plan:
+        recorded.status = response.status
+        framer = self._framers[spoken.name]
+        if not recorded.faults:
+            plan = framer.plan(recorded.request, response, pace, written, rate)
+            plan.recorded = recorded
+            return plan
+        for one in recorded.faults:
+            response = faults.spoil(response, one, lambda: self._error_frame(spoken, recorded))
+        plan = framer.plan(recorded.request, response, pace, written, rate)
+        for one in recorded.faults:
+            plan = faults.bend(plan, one)
+        plan.recorded = recorded
+        return plan
+
+    def _error_frame(self, spoken: Dialect, recorded: Recorded) -> bytes:
+        error = ReplyError(500, "server")
+        if recorded.call is not None and recorded.call.stream:
+            return spoken.stream_error(error, recorded.call)
+        body = spoken.error(error, recorded.request, self.state).body
+        return body if isinstance(body, bytes) else b""
+
+    def _refused(self, spoken: Dialect, recorded: Recorded, error: ReplyError) -> Plan:
+        response = spoken.error(error, recorded.request, self.state)
         if error.retry_after_s is not None:
-            after = f"{error.retry_after_s:g}"
-            response.headers = (*response.headers, ("retry-after", after))
-        return response
+            after = ("retry-after", f"{error.retry_after_s:g}")
+            response.headers = (*response.headers, after)
+        return self._out(spoken, recorded, response)
 
-    # -- framing ---------------------------------------------------------------------------------
+    def _defect(self, spoken: Dialect, recorded: Recorded, error: Exception) -> Plan:
+        """A function that answers raised, or a defect of ours was met: the client gets a server
+        error, and the test is told."""
+        self.defects.append(error)
+        message = f"{type(error).__name__}: {error}"
+        response = spoken.error(ReplyError(500, "server", message), recorded.request, self.state)
+        return self._out(spoken, recorded, response)
 
-    def _plan(self, request: HttpRequest, spoken: Dialect, response: Response) -> Plan:
-        state = self.state
-        head = heads.constant(
-            response.status,
-            response.content_type,
-            (*spoken.headers, *spoken.rate_headers(_RATE), *response.headers),
-        ) + heads.date_line(state.ids.now())
-        if spoken.request_id_header:
-            head += heads.line(spoken.request_id_header, spoken.request_id(state))
-        body = response.body
-        keep = request.keep_alive
-        if not keep:
-            head += b"connection: close\r\n"
-        ending = "keep" if keep else "close"
-        if isinstance(body, bytes):
-            if response.status != 204:
-                head += b"content-length: %d\r\n" % len(body)
-            data = head + b"\r\n" + (b"" if request.method == "HEAD" else body)
-            return Plan((Step(0.0, data),), ending, response)  # type: ignore[arg-type]
-        if request.version == "1.0":
-            frames = (chunk.data for chunk in body)
-            return Plan(_coalesced(head + b"\r\n", frames), "close", response)
-        head += b"transfer-encoding: chunked\r\n\r\n"
-        if request.method == "HEAD":
-            return Plan((Step(0.0, head),), ending, response)  # type: ignore[arg-type]
-        return Plan(_coalesced(head, _framed(body)), ending, response)  # type: ignore[arg-type]
+    async def _later(
+        self, spoken: Dialect, recorded: Recorded, outcome: Outcome, reply: Awaitable[Reply]
+    ) -> Plan:
+        try:
+            return self._answered(spoken, recorded, outcome, await reply)
+        except RefusedError as refused:
+            return self._refused(spoken, recorded, refused.error)
+        except Exception as error:
+            return self._defect(spoken, recorded, error)
 
-
-def _framed(chunks: Iterable[Chunk]) -> Iterator[bytes]:
-    for chunk in chunks:
-        yield b"%x\r\n%b\r\n" % (len(chunk.data), chunk.data)
-    yield _LAST_CHUNK
+    async def _relayed(
+        self, spoken: Dialect, recorded: Recorded, response: Awaitable[Response]
+    ) -> Plan:
+        try:
+            return self._out(spoken, recorded, await response)
+        except RefusedError as refused:
+            return self._refused(spoken, recorded, refused.error)
+        except Exception as error:
+            return self._defect(spoken, recorded, error)
 
 
-def _coalesced(head: bytes, frames: Iterable[bytes]) -> Iterator[Step]:
-    """Frames that wait for nothing go out together, as much at once as a socket takes."""
-    waiting, size = [head], len(head)
-    for frame in frames:
-        waiting.append(frame)
-        size += len(frame)
-        if size >= _COALESCED:
-            yield Step(0.0, b"".join(waiting))
-            waiting, size = [], 0
-    if waiting:
-        yield Step(0.0, b"".join(waiting))
+__all__ = ["ModelCore", "Unmatched", "Upstream"]

@@ -324,12 +324,14 @@ class Plan:
     """The bytes of one HTTP/1.1 response, head and all, with the pauses between them.
 
     ``steps`` may be an iterator: it is asked for the next step when the last one is sent.
-    ``response`` is what it was made of, None where the bytes were spoilt by a fault.
+    ``response`` is what it was made of, None where the bytes were spoilt by a fault; ``recorded``
+    is its entry in the journal, where the transport notes how it ended.
     """
 
     steps: Iterable[Step]
     ending: Ending = "keep"
     response: Response | None = None
+    recorded: Any = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

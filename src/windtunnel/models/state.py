@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import random
 import string
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from windtunnel.core.clock import Clock
@@ -109,6 +109,11 @@ class ModelEntry:
     details: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
 
 
+def _tagged(name: str) -> str:
+    """The other way to write a name: with the tag ``latest``, or without it."""
+    return name.removesuffix(":latest") if ":" in name else f"{name}:latest"
+
+
 class Catalogue:
     """The models of a server, in the order in which they were added.
 
@@ -136,13 +141,15 @@ class Catalogue:
         """Add a model, or replace the one of that name."""
         entry = ModelEntry(name, dialect, details=details)
         self._entries[name] = entry
-        self._removed.discard(name)
+        self._removed.difference_update((name, _tagged(name)))
         return entry
 
     def remove(self, name: str) -> bool:
-        """Remove a model, listed or not; whether it was listed. It is unknown from now on."""
-        self._removed.add(name)
-        return self._entries.pop(name, None) is not None
+        """Remove a model, listed or not; whether it was listed. It is unknown from now on. Its
+        name with or without Ollama's tag ``latest`` is the same."""
+        names = name, _tagged(name)
+        self._removed.update(names)
+        return sum(self._entries.pop(one, None) is not None for one in names) > 0
 
     def get(self, name: str) -> ModelEntry | None:
         """The entry of a listed model."""
@@ -166,6 +173,11 @@ class Catalogue:
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
+
+    def clear(self) -> None:
+        """Have no models, and none removed."""
+        self._entries.clear()
+        self._removed.clear()
 
     def ask_scripts(self, named: Callable[[str], bool]) -> None:
         """Have a model be known where ``named`` says that a script names it."""
@@ -208,10 +220,10 @@ class ServerState:
         whoever else drew before."""
         return self.seed.stream(name)
 
-    def forget(self) -> None:
-        """Drop stored things and begin identifiers anew."""
+    def forget(self, models: Iterable[str] | None = None) -> None:
+        """Drop stored things, have these models, and begin identifiers anew."""
         self._stores.clear()
         self.ids.rewind()
-
-
-Stored = Mapping[str, Any]
+        self.models.clear()
+        for name in models or ():
+            self.models.add(name)

@@ -1,0 +1,135 @@
+"""What a server was asked and what it answered, the last of it: bounded, so that memory is flat."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Literal, TypeAlias
+
+from windtunnel.core.faults import Fault
+from windtunnel.models.jsonio import loads
+from windtunnel.models.protocol import HttpRequest, ModelCall, Reply, Usage
+
+State: TypeAlias = Literal["answering", "sent", "aborted"]
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Recorded:
+    """One request and its answer, as a test reads them.
+
+    :param number: 1 for the first.
+    :param time: when it came, seconds since the epoch on the world's clock.
+    :param call: what it asked, None where it asked no model or was refused.
+    :param reply: what was answered, None likewise.
+    :param usage: the tokens that were reported.
+    :param status: the HTTP status, 0 where none was sent.
+    :param script: the script that answered, as it was written; empty for a default.
+    :param state: ``answering``, ``sent``, or ``aborted`` when the client hung up before the end.
+    :param faults: the faults that befell it.
+    """
+
+    number: int
+    time: float
+    request: HttpRequest
+    dialect: str = ""
+    endpoint: str = ""
+    call: ModelCall | None = None
+    reply: Reply | None = None
+    usage: Usage | None = None
+    status: int = 0
+    script: str = ""
+    state: State = "answering"
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return self.request.method
+
+    @property
+    def path(self) -> str:
+        """The path, without the query."""
+        return self.request.path
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers, names in lower case."""
+        return dict(self.request.headers)
+
+    @property
+    def body(self) -> Any:
+        """The body: parsed where it is JSON, None where there is none, else as bytes."""
+        if not self.request.body:
+            return None
+        try:
+            return loads(self.request.body)
+        except ValueError:
+            return self.request.body
+
+    @property
+    def model(self) -> str:
+        """The model that was asked for."""
+        return self.call.model if self.call is not None else ""
+
+    @property
+    def text(self) -> str:
+        """The last text of the user."""
+        return self.call.last_user_text if self.call is not None else ""
+
+    @property
+    def prompt(self) -> str:
+        """All text that the model was given."""
+        return self.call.prompt if self.call is not None else ""
+
+    @property
+    def answer(self) -> str:
+        """The text of the answer."""
+        return self.reply.text if self.reply is not None else ""
+
+    def __str__(self) -> str:
+        asked = f" {self.model} {self.text!r}" if self.call is not None else ""
+        return f"{self.number}. {self.method} {self.path}{asked} -> {self.status}"
+
+
+class Journal:
+    """The last requests of a server.
+
+    :param limit: how many are kept.
+    :param limit_bytes: how many bytes their bodies may have together.
+    """
+
+    def __init__(self, *, limit: int = 10_000, limit_bytes: int = 64 << 20) -> None:
+        self.count = 0
+        """How many requests there were, kept or not."""
+        self._limit = limit
+        self._limit_bytes = limit_bytes
+        self._bytes = 0
+        self._kept: deque[Recorded] = deque()
+
+    def begin(self, request: HttpRequest, time: float) -> Recorded:
+        """Enter a request that has come."""
+        self.count += 1
+        recorded = Recorded(self.count, time, request)
+        kept = self._kept
+        kept.append(recorded)
+        self._bytes += len(request.body)
+        while len(kept) > self._limit or (self._bytes > self._limit_bytes and len(kept) > 1):
+            self._bytes -= len(kept.popleft().request.body)
+        return recorded
+
+    @property
+    def dropped(self) -> int:
+        """How many of the first are no longer kept."""
+        return self.count - len(self._kept)
+
+    def __iter__(self) -> Iterator[Recorded]:
+        return iter(list(self._kept))
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def clear(self) -> None:
+        """Forget everything, the count too."""
+        self.count = self._bytes = 0
+        self._kept.clear()

@@ -1,0 +1,91 @@
+"""Where a server listens: in the event loop of whoever starts it, or in the house's own thread.
+
+An asynchronous test's server stands in the test's loop, so that nothing runs beside it and a
+simulated world decides what it does. But a test that blocks its loop with a synchronous client
+would wait for ever; so the house's thread looks after the listening socket too, and takes a
+connection that the loop has left waiting. A synchronous test's server stands in that thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from windtunnel.core.errors import ResourceError
+from windtunnel.models.connection import Connection
+
+if TYPE_CHECKING:
+    from windtunnel.models.core import ModelCore
+
+T = TypeVar("T")
+_BACKLOG = 1024
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket bound to that address and listening.
+
+    :raises ResourceError: when it cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setblocking(False)
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ResourceError(
+            "a model server cannot listen there",
+            found=f"{host}:{port}: {error}",
+            fix="use port=0 for one that is free",
+        ) from error
+    return sock
+
+
+class Listener:
+    """A listening socket served by one event loop.
+
+    :param core: what answers.
+    :param sock: bound and listening; closed with the listener.
+    """
+
+    def __init__(
+        self, core: ModelCore, sock: socket.socket, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.connections: set[Connection] = set()
+        self.loop = loop
+        self._core = core
+        self.sock = sock
+        # Nothing in this waits, so it is done at once, inside a running loop too.
+        self._server = _at_once(loop.create_server(self._connected, sock=sock, backlog=_BACKLOG))
+
+    def _connected(self) -> Connection:
+        return Connection(self._core, self.loop, self.connections)
+
+    def adopt(self, sock: socket.socket) -> None:
+        """Serve a client that was accepted elsewhere; called in the loop."""
+        self.loop.create_task(self.loop.connect_accepted_socket(self._connected, sock))
+
+    def close(self) -> None:
+        """Listen no more and drop all clients; called in the loop."""
+        self._server.close()
+        for connection in list(self.connections):
+            connection.drop()
+
+
+def _at_once(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that only ever lets others go first, without letting them."""
+    try:
+        while True:
+            awaited = work.send(None)
+            if awaited is not None:
+                raise RuntimeError(f"the event loop's create_server waits for {awaited!r}")
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+__all__ = ["Listener", "bound"]
