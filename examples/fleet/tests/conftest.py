@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ import ollama
 import pytest
 
 from fleet import Coordinator, LeaseStore, MemoryLeaseStore, Planner, Server, Worker
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every request
 
 
 @dataclasses.dataclass

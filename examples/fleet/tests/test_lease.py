@@ -1,19 +1,32 @@
-"""Both lease stores keep the same contract; Redis is a server of this worker's own."""
+"""All lease stores keep the same contract; Redis is a server of this worker's own."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
-from fleet import LeaseStore, MemoryLeaseStore, RedisLeaseStore
+from fleet import (
+    HttpLeaseStore,
+    Keeper,
+    LeaseStore,
+    MemoryLeaseStore,
+    RedisLeaseStore,
+    Server,
+    StoreUnreachableError,
+)
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "keeper", "redis"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[LeaseStore]:
     if request.param == "memory":
         yield MemoryLeaseStore()
+        return
+    if request.param == "keeper":
+        async with Server(Keeper().routes) as keeper, httpx.AsyncClient() as http:
+            yield HttpLeaseStore(http, keeper.url)
         return
     from redis.asyncio import Redis
 
@@ -66,3 +79,11 @@ async def test_renewing_keeps_the_others_out_past_the_first_term():
     assert await store.acquire("leader", "bob", 3) is None
     now = 5.0
     assert await store.acquire("leader", "bob", 3) is not None
+
+
+async def test_a_keeper_that_does_not_answer_is_said_to_be_unreachable():
+    async with Server({}) as gone:
+        url = gone.url
+    async with httpx.AsyncClient() as http:
+        with pytest.raises(StoreUnreachableError, match="ConnectError"):
+            await HttpLeaseStore(http, url).acquire("leader", "ann", 1)

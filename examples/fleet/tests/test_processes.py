@@ -43,7 +43,7 @@ def test_without_a_redis_url_leases_stay_in_memory():
     from fleet.__main__ import lease_store
 
     os.environ.pop("REDIS_URL", None)
-    assert type(lease_store()).__name__ == "MemoryLeaseStore"
+    assert type(lease_store(httpx.AsyncClient())).__name__ == "MemoryLeaseStore"
 
 
 def test_with_a_redis_url_leases_are_in_redis():
@@ -51,7 +51,7 @@ def test_with_a_redis_url_leases_are_in_redis():
     from fleet.__main__ import lease_store
 
     os.environ["REDIS_URL"] = "redis://127.0.0.1:6379/0"
-    assert type(lease_store()).__name__ == "RedisLeaseStore"
+    assert type(lease_store(httpx.AsyncClient())).__name__ == "RedisLeaseStore"
 
 
 @pytest.mark.lease("model", 1)

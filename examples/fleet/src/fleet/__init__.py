@@ -5,7 +5,14 @@ its steps. Several coordinators may run; a lease decides which of them leads.
 """
 
 from fleet.coordinator import Coordinator, Job
-from fleet.lease import Lease, LeaseStore, MemoryLeaseStore, RedisLeaseStore
+from fleet.keeper import HttpLeaseStore, Keeper
+from fleet.lease import (
+    Lease,
+    LeaseStore,
+    MemoryLeaseStore,
+    RedisLeaseStore,
+    StoreUnreachableError,
+)
 from fleet.planner import Plan, Planner, PlanningError, Step
 from fleet.server import Request, Server
 from fleet.tools import REGISTRY, Tool, tool
@@ -14,7 +21,9 @@ from fleet.worker import Worker
 __all__ = [
     "REGISTRY",
     "Coordinator",
+    "HttpLeaseStore",
     "Job",
+    "Keeper",
     "Lease",
     "LeaseStore",
     "MemoryLeaseStore",
@@ -25,6 +34,7 @@ __all__ = [
     "Request",
     "Server",
     "Step",
+    "StoreUnreachableError",
     "Tool",
     "Worker",
     "tool",

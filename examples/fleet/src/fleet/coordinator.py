@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import itertools
+import logging
 import random
 import time
 import uuid
@@ -13,9 +15,15 @@ from http import HTTPStatus
 
 import httpx
 
-from fleet.lease import Lease, LeaseStore
+from fleet.lease import Lease, LeaseStore, StoreUnreachableError
 from fleet.planner import Planner, PlanningError, Step
 from fleet.server import Handler, Reply, Request
+
+log = logging.getLogger(__name__)
+
+# A leader trusts its lease for this share of its time only: its clock may be slower than the
+# store's.
+CAUTION = 0.9
 
 
 @dataclasses.dataclass(slots=True)
@@ -63,6 +71,7 @@ class Coordinator:
         self._ttl = ttl
         self._clock = clock
         self._lease: Lease | None = None
+        self._until = 0.0
         self._queue = asyncio.Queue[Job]()
         self._workers: dict[str, tuple[str, float]] = {}
         self._turn = itertools.count()
@@ -76,6 +85,11 @@ class Coordinator:
             "GET /leader": self.handle_leader,
         }
 
+    @property
+    def leads(self) -> bool:
+        """Whether it holds the lease, and certainly still does."""
+        return self._lease is not None and self._clock() < self._until
+
     async def run(self) -> None:
         """Compete for the lease and, while leading, work through the jobs. Runs until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -83,7 +97,7 @@ class Coordinator:
             group.create_task(self._work())
 
     async def handle_submit(self, request: Request) -> Reply:
-        if self._lease is None:
+        if not self.leads:
             return HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"{self.name} does not lead"}
         job = Job(uuid.uuid4().hex, request.body["goal"])
         self.jobs[job.id] = job
@@ -101,7 +115,7 @@ class Coordinator:
         return HTTPStatus.OK, {}
 
     async def handle_leader(self, _: Request) -> Reply:
-        token = self._lease.token if self._lease else None
+        token = self._lease.token if self._lease and self.leads else None
         return HTTPStatus.OK, {"name": self.name, "leading": token is not None, "token": token}
 
     def workers(self) -> list[str]:
@@ -112,22 +126,44 @@ class Coordinator:
         while True:
             # A random delay first, so that candidates started together do not stay in step.
             await asyncio.sleep(random.uniform(0, self._ttl / 5))
-            self._lease = await self._store.acquire("leader", self.name, self._ttl)
+            asked = self._clock()
+            try:
+                self._lease = await self._store.acquire("leader", self.name, self._ttl)
+            except StoreUnreachableError:
+                self._lease = None
             if self._lease is None:
                 await asyncio.sleep(self._ttl / 3)
                 continue
+            # The lease began when the store heard of us, which is not before we asked.
+            self._until = asked + self._ttl * CAUTION
             self.leading.set()
+            log.info("%s leads under token %d", self.name, self._lease.token)
             try:
-                while self._lease and await self._store.renew(self._lease, self._ttl):
-                    await asyncio.sleep(self._ttl / 3)
+                await self._stay()
             finally:
                 await self._step_down()
+
+    async def _stay(self) -> None:
+        """Renew the lease until it is somebody else's, or may be without our knowing."""
+        while (lease := self._lease) is not None:
+            asked = self._clock()
+            try:
+                async with asyncio.timeout(self._until - asked):
+                    if not await self._store.renew(lease, self._ttl):
+                        return
+                self._until = asked + self._ttl * CAUTION
+            except (StoreUnreachableError, TimeoutError):
+                if not self.leads:
+                    return
+            await asyncio.sleep(self._ttl / 3)
 
     async def _step_down(self) -> None:
         self.leading.clear()
         lease, self._lease = self._lease, None
         if lease is not None:
-            await self._store.release(lease)
+            log.info("%s steps down from token %d", self.name, lease.token)
+            with contextlib.suppress(StoreUnreachableError):
+                await self._store.release(lease)
 
     async def _work(self) -> None:
         while True:
@@ -160,7 +196,7 @@ class Coordinator:
         for offset in range(len(workers)):
             url = workers[(first + offset) % len(workers)]
             lease = self._lease
-            if lease is None:
+            if lease is None or not self.leads:
                 raise LeadershipLostError
             body = {"id": step_id, "token": lease.token} | step.model_dump()
             try:

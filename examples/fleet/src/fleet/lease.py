@@ -6,9 +6,10 @@ that lost its lease without noticing does no harm.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -24,8 +25,12 @@ class Lease:
     token: int
 
 
+class StoreUnreachableError(Exception):
+    """The store did not answer: nobody knows whether it did what it was asked to do."""
+
+
 class LeaseStore(Protocol):
-    """Where leases are kept."""
+    """Where leases are kept. Every call may raise :class:`StoreUnreachableError`."""
 
     async def acquire(self, name: str, holder: str, ttl: float) -> Lease | None:
         """The lease for ``ttl`` seconds, or None while somebody else holds it."""
@@ -82,10 +87,11 @@ class RedisLeaseStore:
         self._redis = redis
 
     async def acquire(self, name: str, holder: str, ttl: float) -> Lease | None:
-        token = int(await self._redis.incr(f"{name}:tokens"))
-        lease = Lease(name, holder, token)
-        value, milliseconds = self._value(lease), int(ttl * 1000)
-        taken = await self._redis.set(f"{name}:lease", value, nx=True, px=milliseconds)
+        with self._reaching():
+            token = int(await self._redis.incr(f"{name}:tokens"))
+            lease = Lease(name, holder, token)
+            value, milliseconds = self._value(lease), int(ttl * 1000)
+            taken = await self._redis.set(f"{name}:lease", value, nx=True, px=milliseconds)
         return lease if taken else None
 
     async def renew(self, lease: Lease, ttl: float) -> bool:
@@ -96,7 +102,17 @@ class RedisLeaseStore:
 
     async def _call(self, script: str, lease: Lease, *arguments: int) -> object:
         key, value = f"{lease.name}:lease", self._value(lease)
-        return await self._redis.eval(script, 1, key, value, *map(str, arguments))
+        with self._reaching():
+            return await self._redis.eval(script, 1, key, value, *map(str, arguments))
+
+    @contextlib.contextmanager
+    def _reaching(self) -> Iterator[None]:
+        from redis.exceptions import ConnectionError, TimeoutError
+
+        try:
+            yield
+        except (ConnectionError, TimeoutError) as error:
+            raise StoreUnreachableError(str(error)) from error
 
     @staticmethod
     def _value(lease: Lease) -> str:

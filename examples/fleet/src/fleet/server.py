@@ -62,6 +62,8 @@ class Server:
     @property
     def url(self) -> str:
         host, port = self._server.sockets[0].getsockname()[:2]
+        if host == "0.0.0.0":  # every address of this machine, so others ask for its name
+            host = socket.gethostname()
         return f"http://{host}:{port}"
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
