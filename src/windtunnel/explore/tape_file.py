@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import zlib
 from array import array
@@ -81,7 +82,7 @@ class TapeFile:
         """
         path = Path(token_or_file)
         try:
-            if len(token_or_file) < 4096 and path.is_file():
+            if os.path.isfile(token_or_file):  # a token may be too long to be asked as a path
                 return cls.from_bytes(path.read_bytes(), str(path))
         except OSError as error:
             raise UsageError(f"cannot read {path}", found=error.strerror or str(error)) from None
