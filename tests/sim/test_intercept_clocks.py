@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import worlds
 
+from windtunnel.core import REAL_CLOCK
 from windtunnel.sim import BlockingCallError, World
 
 # Bound before any world was there.
@@ -295,3 +296,13 @@ def test_references_are_neither_lost_nor_leaked() -> None:
 
     # The list, the loop's variable and the argument.
     assert worlds.run(main) == (3, 3)
+
+
+def test_the_clock_of_the_house_stays_the_machines() -> None:
+    async def main(world: World) -> tuple[float, float]:
+        real, virtual = REAL_CLOCK.monotonic(), time.monotonic()
+        await asyncio.sleep(3600)
+        return REAL_CLOCK.monotonic() - real, time.monotonic() - virtual
+
+    real, virtual = worlds.run(main)
+    assert virtual >= 3600 > real

@@ -48,6 +48,12 @@ class RealClock:
         self._sleep: Callable[[float], None] = _time.sleep
         self._wall_at_zero = _time.time() - self._perf()
 
+    def read_with(self, perf: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        """Read the machine's clock through these from now on: the simulated world takes over the
+        functions of ``time`` in place, so that even a kept reference shows virtual time."""
+        self._perf = perf
+        self._sleep = sleep
+
     def time(self) -> float:
         """Seconds since the Unix epoch."""
         return self._wall_at_zero + self._perf()

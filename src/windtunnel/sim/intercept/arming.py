@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from windtunnel.core.clock import REAL_CLOCK
 from windtunnel.sim.intercept import (
     clocks,
     dates,
@@ -55,6 +56,7 @@ def install() -> None:
     check_layout()
     # Found out by writing a file of a random name, once a process: not inside a step.
     tempfile.gettempdir()
+    REAL_CLOCK.read_with(original(time.perf_counter), original(time.sleep))
     _changes.extend(_all())
     _installed = True
 
