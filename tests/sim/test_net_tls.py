@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import trustme
 from simnet import Recorder, ask, network, simulate, simulated
 
-from windtunnel.sim import World
+from windtunnel.sim import EscapeError, World
 from windtunnel.sim.net.links import Fixed, LinkConfig
 
 
@@ -140,6 +141,12 @@ def test_sizes_and_times_are_those_of_the_plaintext(contexts: Contexts) -> None:
     assert all(run == runs[0] for run in runs)
     sizes = [size for _, size in runs[0][0] if size]
     assert sizes == [2, 2, 11, 11, 5_001, 5_001]
+
+
+@simulated()
+async def test_tls_over_a_socket_object_is_refused(world: World) -> None:
+    with socket.socket() as sock, pytest.raises(EscapeError, match="asyncio's ssl="):
+        ssl.create_default_context().wrap_socket(sock, server_hostname="a")
 
 
 @simulated()

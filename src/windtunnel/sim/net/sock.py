@@ -27,6 +27,7 @@ from windtunnel.sim.net.files import Address, SocketFile, must_be_open, os_error
 
 if TYPE_CHECKING:
     from windtunnel.sim.net.network import Network
+    from windtunnel.sim.world import World
 
 T = TypeVar("T")
 
@@ -313,7 +314,19 @@ def _new(cls: type[socket.socket], *args: Any, **kwargs: Any) -> socket.socket:
     fileno = kwargs.get("fileno", args[3] if len(args) > 3 else None)
     if isinstance(fileno, int) and fileno < 1_000_000:
         return _socket.socket.__new__(cls)  # a real descriptor: the fence has its say
+    if any(base.__module__ == "ssl" for base in cls.__mro__):
+        _refuse_ssl(inside.world)
     return _socket.socket.__new__(_twin(cls))
+
+
+def _refuse_ssl(world: World) -> NoReturn:
+    error = EscapeError(
+        "a TLS connection over a socket object is not simulated",
+        found="SSLContext.wrap_socket() of a simulated socket",
+        fix="use asyncio's ssl= or start_tls, or SSLContext.wrap_bio()",
+    )
+    world.escape(error)
+    raise error
 
 
 def install() -> None:
