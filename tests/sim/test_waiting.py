@@ -97,6 +97,8 @@ def test_a_world_of_many_tasks_lists_some_and_counts_the_rest():
     with pytest.raises(DeadlockError, match=r"101 tasks wait") as caught:
         worlds.run(main)
     assert "and 61 more" in str(caught.value)
+    assert "(main) waits for 100 of 100 gathered" in str(caught.value)
+    assert "(Event.wait) waits for Event.wait()" in str(caught.value)
 
 
 def test_a_deadlock_leaves_a_loop_that_can_be_closed_and_runs_the_finally_blocks():

@@ -109,7 +109,7 @@ def _found(world: World) -> str:
     for task in tasks[:_MOST_TASKS]:
         node = getattr(task, "node", None)
         name = node.name if node is not None else "?"
-        lines.append(f"    [{name}] {task.get_name()} waits for {_awaited(task)}")
+        lines.append(f"    [{name}] {_named(task)} waits for {_awaited(task)}")
         lines.extend(f"        {line}" for line in _stack(task))
     if len(tasks) > _MOST_TASKS:
         lines.append(f"    and {len(tasks) - _MOST_TASKS} more")
@@ -119,6 +119,15 @@ def _found(world: World) -> str:
 def _node_index(task: asyncio.Task[Any]) -> int:
     node = getattr(task, "node", None)
     return node.index if node is not None else -1
+
+
+def _named(task: asyncio.Task[Any]) -> str:
+    """A task's name, and what it runs where nobody gave it one."""
+    name = task.get_name()
+    if not name.startswith("Task-"):
+        return name
+    runs = getattr(task.get_coro(), "__qualname__", "")
+    return f"{name} ({runs.rpartition('<locals>.')[2]})" if runs else name
 
 
 def _awaited(task: asyncio.Task[Any]) -> str:
@@ -132,7 +141,10 @@ def _awaited(task: asyncio.Task[Any]) -> str:
         if not frame.f_code.co_filename.endswith(("asyncio/tasks.py", "asyncio/futures.py")):
             break
     if isinstance(waiter, asyncio.Task):
-        return f"task {waiter.get_name()}"
+        return f"task {_named(waiter)}"
+    if children := getattr(waiter, "_children", None):
+        left = sum(not child.done() for child in children)
+        return f"{left} of {len(children)} gathered"
     if waiter is not None:
         return "a future that nobody has completed"
     return "its turn"
