@@ -27,9 +27,9 @@ class Census:
     >>> before = Census.take()
     >>> read, write = os.pipe()
     >>> for line in before.differences(Census.take()):
-    ...     print(line.split(" -> ")[0].rstrip("0123456789"))
-    descriptor left open:
-    descriptor left open:
+    ...     print(line.partition(":")[0])
+    descriptor left open
+    descriptor left open
     >>> os.close(read), os.close(write)
     (None, None)
     """

@@ -272,5 +272,5 @@ def code_replacements() -> Iterator[tuple[types.FunctionType, Makes]]:
     yield cast("types.FunctionType", random.Random.setstate), _setstate
     yield cast("types.FunctionType", uuid.getnode), _getnode
     yield cast("types.FunctionType", uuid.uuid1), _uuid1
-    if hasattr(uuid, "uuid7"):
-        yield uuid.uuid7, _uuid7
+    if hasattr(uuid, "uuid7"):  # from 3.14 on
+        yield cast("types.FunctionType", getattr(uuid, "uuid7")), _uuid7  # noqa: B009

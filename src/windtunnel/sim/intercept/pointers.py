@@ -118,8 +118,8 @@ def check_layout() -> None:
     """
     seen = _Function.from_address(id(time.monotonic))
     fits = (
-        type(time.monotonic).__basicsize__ == ctypes.sizeof(_Function)
-        and seen.type == id(type(time.monotonic))
+        types.BuiltinFunctionType.__basicsize__ == ctypes.sizeof(_Function)
+        and seen.type == id(types.BuiltinFunctionType)
         and seen.pair.self == id(time)
     )
     if not fits or raw_definition(time.monotonic).name != b"monotonic":
