@@ -341,3 +341,31 @@ def test_a_handler_set_by_signal_belongs_to_the_node() -> None:
     assert worlds.run(main, world) == [signal.SIG_DFL, signal.SIG_DFL, True, "ended"]
     assert world.escapes == []
     assert signal.getsignal(signal.SIGTERM) == here
+
+
+def test_a_reader_of_the_kernels_counts_is_not_the_worlds() -> None:
+    import resource
+
+    def busy() -> float:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return usage.ru_utime + usage.ru_stime
+
+    async def main(_world: World) -> float:
+        return busy()
+
+    before = busy()
+    # Between what it was and what it is now: the machine's, as the table says.
+    assert before <= worlds.run(main) <= busy()
+
+
+def test_what_the_c_library_draws_is_not_the_worlds() -> None:
+    libc = ctypes.CDLL(None)
+
+    async def main(_world: World) -> int:
+        return int(libc.rand())
+
+    libc.srand(1)
+    first = worlds.run(main)
+    assert worlds.run(main) != first
+    libc.srand(1)
+    assert worlds.run(main) == first

@@ -2,7 +2,7 @@
 
 The types stay what they are: ``type(datetime.now()) is datetime``, and a subclass's ``now`` gives
 the subclass. An original called in a step would read the machine's clock in C, so the moment is
-built here: from whole microseconds, as CPython does (it rounds down).
+built here, from whole microseconds, as CPython does (it rounds down).
 """
 
 from __future__ import annotations
@@ -17,14 +17,36 @@ from windtunnel.sim.intercept.pointers import original
 
 _DateTime = datetime.datetime
 _UTC = datetime.UTC
-_EPOCH_UTC = _DateTime(1970, 1, 1, tzinfo=_UTC)
-_EPOCH = _DateTime(1970, 1, 1)
-_Delta = datetime.timedelta
+_from_timestamp = _DateTime.fromtimestamp
+_of_subclass = vars(_DateTime)["fromtimestamp"].__get__
 
 # What the class methods do in a thread that is not the world's. They are bound to `datetime`
 # itself; a subclass is asked to make its own from the parts.
 _real_now = original(_DateTime.now)
 _real_utcnow = original(_DateTime.utcnow)
+
+
+def _at(cls: Any, wall_ns: int, tz: Any) -> Any:
+    # A float holds a time of this century to a quarter of a microsecond, so the division and
+    # fromtimestamp's rounding give back the very microsecond that was put in.
+    seconds = wall_ns // 1000 / 1e6
+    if cls is _DateTime:
+        return _from_timestamp(seconds, tz)
+    return _of_subclass(None, cls)(seconds, tz)  # not one that the subclass may have written
+
+
+def _now(cls: Any, tz: Any = None) -> Any:
+    world = inside.world
+    if world is None or get_ident() != inside.thread:
+        return _of_class(cls, _real_now(tz))
+    return _at(cls, world.node.clock.time_ns(), tz)
+
+
+def _utcnow(cls: Any) -> Any:
+    world = inside.world
+    if world is None or get_ident() != inside.thread:
+        return _of_class(cls, _real_utcnow())
+    return _at(cls, world.node.clock.time_ns(), _UTC).replace(tzinfo=None)
 
 
 def _of_class(cls: Any, moment: datetime.datetime) -> Any:
@@ -42,32 +64,6 @@ def _of_class(cls: Any, moment: datetime.datetime) -> Any:
         moment.tzinfo,
         fold=moment.fold,
     )
-
-
-def _now(cls: Any, tz: datetime.tzinfo | None = None) -> Any:
-    world = inside.world
-    if world is None or get_ident() != inside.thread:
-        return _of_class(cls, _real_now(tz))
-    micros = world.node.clock.time_ns() // 1000
-    if tz is None:
-        # fromtimestamp does the local zone; its float is exact to the second, not below.
-        seconds, rest = divmod(micros, 1_000_000)
-        moment = _DateTime.fromtimestamp(seconds)
-        return _of_class(cls, moment.replace(microsecond=rest))
-    if tz is _UTC:
-        return _of_class(cls, _EPOCH_UTC + _Delta(microseconds=micros))
-    if not isinstance(tz, datetime.tzinfo):
-        # Let CPython find the words for it; the argument is looked at before the clock.
-        return _real_now(tz)
-    naive = _EPOCH + _Delta(microseconds=micros)
-    return tz.fromutc(_of_class(cls, naive.replace(tzinfo=tz)))
-
-
-def _utcnow(cls: Any) -> Any:
-    world = inside.world
-    if world is None or get_ident() != inside.thread:
-        return _of_class(cls, _real_utcnow())
-    return _of_class(cls, _EPOCH + _Delta(microseconds=world.node.clock.time_ns() // 1000))
 
 
 def thunks() -> Iterator[tuple[Callable[..., Any], Callable[..., Any]]]:

@@ -50,6 +50,11 @@ if _PLACEHOLDER is not None:
     ctypes.c_ssize_t.from_address(id(_PLACEHOLDER)).value = 1 << 60
 _NOTHING = id(_PLACEHOLDER)
 
+# A raw pointer to an object, read as that object.
+_object_at = ctypes.py_object.from_address
+_incoming = ctypes.c_void_p()
+_incoming_object = ctypes.py_object.from_address(ctypes.addressof(_incoming))
+
 _pending: list[BaseException] = []
 _spare: list[_Raising] = []
 
@@ -81,7 +86,7 @@ class _TypeHead(ctypes.Structure):
 _TypeHead.from_address(id(_Raising)).dealloc = ctypes.cast(
     ctypes.pythonapi.PyNumber_Negative, ctypes.c_void_p
 ).value
-keep((_Raising, _spare, _pending, _hand))
+keep((_Raising, _spare, _pending, _hand, _incoming))
 
 
 def _raising(error: BaseException) -> int:
@@ -138,13 +143,19 @@ def _no_arguments(does: Callable[..., Any]) -> Callable[..., int | None]:
 
 
 def _vector(does: Callable[..., Any]) -> Callable[..., int | None]:
-    def call(bound: Any, vector: int | None, count: int, names: int | None) -> int | None:
+    def call(bound: Any, vector: Any, count: int, names: int | None) -> int | None:
         try:
-            if not count and not names:
-                result = does(bound)
+            if not names:
+                if not count:
+                    result = does(bound)
+                elif count == 1:
+                    result = does(bound, _object_at(vector).value)
+                else:
+                    result = does(bound, *(ctypes.py_object * count).from_address(vector))
             else:
-                keys = ctypes.cast(names, ctypes.py_object).value if names else ()
-                given = (ctypes.py_object * (count + len(keys))).from_address(vector or 0)
+                _incoming.value = names
+                keys: tuple[str, ...] = _incoming_object.value
+                given = (ctypes.py_object * (count + len(keys))).from_address(vector)
                 keywords = dict(zip(keys, given[count:], strict=True))
                 result = does(bound, *given[:count], **keywords)
             _hand[0] = result
