@@ -472,3 +472,30 @@ def test_what_runs_in_an_executor_takes_drawn_time_and_gives_results_and_errors(
     result, took = in_world(main)
     assert result == 7
     assert 0 < took < 0.1
+
+
+@pytest.mark.parametrize("policy", ["random", "pct", "fifo"])
+def test_a_task_wakes_after_the_callbacks_that_its_future_was_given_before(policy: str) -> None:
+    async def main(world: World) -> list[str]:
+        order: list[str] = []
+        future = asyncio.get_running_loop().create_future()
+
+        async def waiter() -> None:
+            future.add_done_callback(lambda _: order.append("callback"))
+            await future
+            order.append("task")
+
+        async def noise() -> None:
+            for _ in range(10):
+                asyncio.get_running_loop().call_soon(len, "")
+                await asyncio.sleep(0)
+
+        waiting = [asyncio.create_task(waiter()), asyncio.create_task(noise())]
+        await asyncio.sleep(0.1)
+        waiting.append(asyncio.create_task(noise()))
+        future.set_result(None)
+        await asyncio.wait(waiting)
+        return order
+
+    for seed in range(50):
+        assert worlds.run(main, seed=seed, policy=policy) == ["callback", "task"]

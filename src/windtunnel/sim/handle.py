@@ -49,6 +49,12 @@ class Handle:
         return f"<{type(self).__name__} on {self.node.name} {what}>"
 
 
+class Step(Handle):
+    """A step of a task."""
+
+    __slots__ = ()
+
+
 class TimerHandle(Handle):
     """What ``call_later`` and ``call_at`` give back."""
 
@@ -79,13 +85,22 @@ class TimerHandle(Handle):
 
 
 class Lane(deque[Handle]):
-    """Plain callbacks of one node, which run in the order in which they were registered."""
+    """Plain callbacks of one node, which run in the order in which they were registered.
+
+    Between them, steps of tasks that were registered after them: a step at the head can run at
+    any time, so :meth:`release` takes it out.
+    """
 
     __slots__ = ("node",)
 
     def __init__(self, node: Node) -> None:
         super().__init__()
         self.node = node
+
+    def release(self, ready: list[Any]) -> None:
+        """Let the steps that are at the head now run when they are chosen."""
+        while self and type(self[0]) is Step:
+            ready.append(self.popleft())
 
     def __hash__(self) -> int:  # type: ignore[override]
         return id(self)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from windtunnel.core.errors import UsageError
 from windtunnel.sim import fence, inside, intercept, waiting
 from windtunnel.sim.errors import EscapeError, StallError
-from windtunnel.sim.handle import Handle, TimerHandle
+from windtunnel.sim.handle import Handle, Step, TimerHandle
 from windtunnel.sim.net import intercept as sockets
 from windtunnel.sim.net.calls import NetCalls
 from windtunnel.sim.node import IDENTITY, Node
@@ -133,8 +133,11 @@ class SimLoop(NetCalls, _Asyncio):  # type: ignore[misc]
                 node = task.node
                 if context is None:
                     context = contextvars.copy_context()
-                handle = Handle(callback, args, context, node)
-                node.ready.append(handle)
+                handle: Handle = Step(callback, args, context, node)
+                if node.lane:
+                    node.lane.append(handle)
+                else:
+                    node.ready.append(handle)
                 return handle
         if context is None:
             context = contextvars.copy_context()

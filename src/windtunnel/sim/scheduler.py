@@ -5,7 +5,9 @@ asyncio promises that callbacks run in the order in which they were registered
 rely on it, so a schedule that breaks the promise finds faults that are none. What asyncio does
 not promise is the order of tasks, or anything between nodes. Hence lanes: the plain callbacks
 of one node wait in one lane, whose head alone can be chosen; each step of a task can be chosen
-freely. Under the policy "fifo" there are no lanes.
+freely once the plain callbacks that were registered before it have run. (asyncpg ends the time
+limit of a query in a callback of the future that its caller awaits; were the caller woken first,
+its next query would lose its own limit.) Under the policy "fifo" there are no lanes.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import gc
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, TypeAlias
 
-from windtunnel.sim.handle import Handle, Lane, TimerHandle
+from windtunnel.sim.handle import Handle, Lane, Step, TimerHandle
 from windtunnel.sim.policy import make_policy
 from windtunnel.sim.trace import label
 
@@ -153,6 +155,8 @@ class Scheduler:
             # Not isinstance, which takes five times as long; a lane is of that very class.
             if type(entry) is Lane:
                 handle: Handle = entry.popleft()
+                if entry and type(entry[0]) is Step:
+                    entry.release(ready)
                 if not entry:
                     last = ready.pop()
                     if last is not entry:
@@ -197,7 +201,11 @@ class Scheduler:
             at = pick(ready) if n > 1 else 0
             entry = ready[at]
             in_lane = isinstance(entry, Lane)
-            handle = entry.popleft() if isinstance(entry, Lane) else entry
+            if isinstance(entry, Lane):
+                handle = entry.popleft()
+                entry.release(ready)
+            else:
+                handle = entry
             if not (in_lane and entry):
                 if in_order:
                     del ready[at]
