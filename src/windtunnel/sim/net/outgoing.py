@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections import deque
+from collections.abc import Callable
 from heapq import heappush
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -52,7 +53,7 @@ class Outgoing:
 
     __slots__ = (
         "_ack_pending", "_closed", "_timer", "_wants_room", "capacity", "error", "file", "fin",
-        "hindered", "link", "local_only", "net", "node", "over", "peer", "queue", "queued",
+        "hindered", "link", "local_only", "log", "net", "node", "over", "peer", "queue", "queued",
         "scheduler", "sent", "transport", "trouble", "window", "world",
     )  # fmt: skip
 
@@ -82,6 +83,7 @@ class Outgoing:
         self.window: int = net.config.receive_buffer
         self.capacity: int = self.window + net.config.send_buffer
         self.hindered = not link.plain
+        self.log: Callable[[Segment], object] = net.segments.append
 
     def send(self, data: bytes, size: int) -> None:
         """The quick path: the caller has seen that nothing hinders and the window is open."""
@@ -110,7 +112,7 @@ class Outgoing:
             scheduler._serial = serial = scheduler._serial + 1
             heappush(scheduler.timers, (due, serial, peer._timer))
         inflight.append(segment)
-        self.net.segments.append(segment)
+        self.log(segment)
 
     def room(self) -> int:
         """Bytes that the kernel would take now."""
@@ -174,7 +176,7 @@ class Outgoing:
     def transmit(self, what: Any, size: int) -> None:
         """Put one segment on the link."""
         segment = [0, size, what, self.world.now_ns, self, -1]
-        self.net.segments.append(segment)
+        self.log(segment)
         if self.trouble is not None:
             self.trouble.transmit(segment)
         else:
@@ -205,7 +207,7 @@ class Outgoing:
         if whole and link.chance("net.fragment", link.config.fragment):
             at = 1 + self.world.choose("net.fragment.at", size - 1)
             first = [segment[DUE], at, what[:at], segment[SENT], self, -1]
-            self.net.segments.append(first)
+            self.log(first)
             self.peer.expect(first)
             segment[SIZE], segment[WHAT] = size - at, what[at:]
             segment[DUE] += max(1000, link.usual_ns // 4)

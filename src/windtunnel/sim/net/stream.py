@@ -113,16 +113,15 @@ class StreamEnd(Outgoing):
         segment = inflight.popleft()
         if inflight:
             self.wait_for_next()
+        _, size, what, _, peer, _ = segment
         segment[DONE] = self.world.now_ns
-        what = segment[WHAT]
-        if segment[SIZE] > TOLD:
+        if size > TOLD:
             segment[WHAT] = None
         sink = self.sink
         if sink is None or type(what) is not bytes:
-            self._take(what, segment[SIZE])
+            self._take(what, size)
             return
-        peer = self.peer
-        peer.sent -= segment[SIZE]
+        peer.sent -= size
         if peer._wants_room:
             peer.room_made()
         try:

@@ -16,6 +16,7 @@ import warnings
 from asyncio import base_events, constants, sslproto, transports, trsock
 from asyncio.log import logger
 from collections import deque
+from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.sim import inside
@@ -200,10 +201,26 @@ class SimStreamTransport(transports._FlowControlMixin, transports.Transport):
 
     def write(self, data: Any) -> None:
         end = self._end
-        if type(data) is bytes and not self._hindered and not end.hindered:
+        if type(data) is bytes and data and not self._hindered and not end.hindered:
             size = len(data)
-            if size and end.sent + size <= end.window:
-                end.send(data, size)
+            sent = end.sent + size
+            if sent <= end.window:
+                peer = end.peer
+                inflight = peer.inflight
+                if inflight:
+                    end.send(data, size)
+                    return
+                # What `send` does when nothing is under way, here because most messages are
+                # such, and a call for each would cost a twentieth of a round trip.
+                end.sent = sent
+                now = end.world.now_ns
+                due = now + end.link.delay()
+                segment = [due, size, data, now, end, -1]
+                inflight.append(segment)
+                end.log(segment)
+                scheduler = end.scheduler
+                scheduler._serial = serial = scheduler._serial + 1
+                heappush(scheduler.timers, (due, serial, peer._timer))
                 return
         self._write(data)
 
