@@ -18,6 +18,10 @@ from windtunnel.sim import inside
 from windtunnel.sim.errors import DeadlockError, StallError
 from windtunnel.sim.loop import SimLoop, new_loop
 
+class ForeignLoopError(UsageError):
+    """A simulated test is told to run on another loop than the world's."""
+
+
 _STOCK: tuple[type, ...] = (asyncio.SelectorEventLoop, selector_events.BaseSelectorEventLoop)
 
 before_close: Callable[[SimLoop], None] | None = None
@@ -45,10 +49,10 @@ def install() -> None:
 def refuse_foreign_loops() -> None:
     """Before a world is armed: what would keep its loop from being used.
 
-    :raises UsageError: inside a running loop, or under a loop that is not asyncio's own.
+    :raises ForeignLoopError: inside a running loop, or under a loop that is not asyncio's own.
     """
     if asyncio._get_running_loop() is not None:
-        raise UsageError(
+        raise ForeignLoopError(
             "an event loop is already running in this thread",
             fix="run pytest outside of any loop; a simulated test makes its own",
         )
@@ -107,8 +111,8 @@ def _name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _foreign(found: str) -> UsageError:
-    return UsageError(
+def _foreign(found: str) -> ForeignLoopError:
+    return ForeignLoopError(
         "a simulated test runs on the simulated event loop",
         found=found,
         fix="leave the choice of a loop to asyncio in simulated tests",

@@ -101,7 +101,6 @@ class OneSeed:
     @contextlib.contextmanager
     def armed(self) -> Generator[OneSeed, None, None]:
         """Around the whole test: what draws from the run's seed draws from the world's."""
-        loops.refuse_foreign_loops()
         loops.install()
         intercept.install()
         before = core_seed.run_seed()

@@ -103,6 +103,15 @@ class Watcher:
 
             config.stash[ATTEMPTS] = start(config, state, self._replay)
 
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        finally:
+            # Innermost: plugins that wrap the loop write their reports after this.
+            self.pytest_windtunnel_process_finished(session.config)
+
+    @pytest.hookimpl(trylast=True)
     def pytest_windtunnel_process_finished(self, config: pytest.Config) -> None:
         attempts = config.stash.get(ATTEMPTS, None)
         if attempts is not None:

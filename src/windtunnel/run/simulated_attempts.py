@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from windtunnel.explore.comparison import Divergence
+from windtunnel.explore.loops import ForeignLoopError
 from windtunnel.explore.one_seed import OneSeed, Request
 from windtunnel.explore.suspects import suspects
 from windtunnel.explore.until import StepReached
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from windtunnel.run.simulated_replay import Replay
 
 _SEEDS_A_CHILD = 200
-_WORLDS_OWN = (DeadlockError, StallError, DivergedError, StepReached)
+_WORLDS_OWN = (DeadlockError, StallError, DivergedError, StepReached, ForeignLoopError)
 _SUMMARY = "wt_simulated"
 
 

@@ -18,7 +18,7 @@ import pytest
 from _pytest.skipping import evaluate_xfail_marks
 
 from windtunnel.core import UsageError
-from windtunnel.explore import examples, plain
+from windtunnel.explore import examples, loops, plain
 from windtunnel.explore.marker import DEFAULT_SEEDS, Plan
 from windtunnel.explore.one_seed import OneSeed, Request, Told
 from windtunnel.run.attempt import in_process
@@ -278,6 +278,10 @@ def refusal(item: pytest.Item) -> UsageError | None:
     """Why this test cannot be simulated as it stands; None where it can."""
     from _pytest.scope import Scope
 
+    try:
+        loops.refuse_foreign_loops()
+    except loops.ForeignLoopError as error:
+        return error
     function: Any = item
     known = function._fixtureinfo.name2fixturedefs
     for name in function.fixturenames:
