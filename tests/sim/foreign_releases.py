@@ -17,7 +17,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import MISSING
 
 _ROOT = Path(__file__).resolve().parents[2]
 CACHE = _ROOT / ".cache" / "releases"
@@ -44,7 +43,7 @@ def _download(name: str, version: str) -> Path:
     )  # fmt: skip
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:]
-        pytest.skip(f"{MISSING} pip could not download {name} {version}: {reason}")
+        pytest.skip(f"missing tool: pip could not download {name} {version}: {reason}")
     return next(into.iterdir())
 
 
