@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 import pytest
-from simnet import Recorder, ask, connected, echo_server, network, simulate, simulated
+from simnet import Recorder, ask, echo_server, network, simulate, simulated
 
 from windtunnel.sim import World
 
