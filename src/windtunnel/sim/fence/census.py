@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import os
 import threading
+import time
 from collections.abc import Mapping
 
 _TASKS = "/proc/self/task"
@@ -42,6 +43,19 @@ class Census:
     def take(cls) -> Census:
         """Look now. Call it outside the world's steps."""
         return cls(_threads(), _descriptors(), _children())
+
+    def changes(self) -> list[str]:
+        """What there is now and was not then, as `differences` says it.
+
+        A thread that Python has joined may be the kernel's for some microseconds more; one that
+        Python does not know is given a tenth of a second to go.
+        """
+        for _ in range(100):
+            lines = self.differences(Census.take())
+            if not any(": native, " in line for line in lines):
+                break
+            time.sleep(0.001)
+        return lines
 
     def differences(self, after: Census) -> list[str]:
         """One line for each thread, descriptor and child there is now and was not before."""

@@ -81,14 +81,18 @@ def leave(world: World) -> None:
 
 
 def _all() -> Iterator[_Change]:
-    through_thunk = _functions_of_time_machine()
+    beside = _functions_of_time_machine()
     for table in (clocks, entropy, machine):
         for function, makes in table.replacements():
             _known.add(id(function))
-            if function in through_thunk:
-                yield _unbound(function, makes)
-            else:
+            if function not in beside:
                 yield Replacement(function, makes)
+    if beside:
+        table_of_clocks = [pair for pair in clocks.replacements() if pair[0] in beside]
+        yield neighbours.WallClockBesideTimeMachine(
+            [Replacement(function, makes) for function, makes in table_of_clocks],
+            [_unbound(function, makes) for function, makes in table_of_clocks],
+        )
     for function, does in dates.thunks():
         yield Thunk(function, does)
     for code_table in (entropy, machine):
@@ -103,10 +107,7 @@ def _unbound(function: Real, makes: Makes) -> Thunk:
 
 
 def _functions_of_time_machine() -> tuple[Real, ...]:
-    """The functions that time-machine, where it is installed, calls by their C functions.
-
-    It hands them the module `time` as ``self``, which only a thunk can take.
-    """
+    """The functions that time-machine, where it is installed, calls by their C functions."""
     if importlib.util.find_spec("_time_machine") is None:
         return ()
     return (time.time, time.time_ns)

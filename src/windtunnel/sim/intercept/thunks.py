@@ -53,7 +53,7 @@ _NOTHING = id(_PLACEHOLDER)
 # A raw pointer to an object, read as that object.
 _object_at = ctypes.py_object.from_address
 _incoming = ctypes.c_void_p()
-_incoming_object = ctypes.py_object.from_address(ctypes.addressof(_incoming))
+_incoming_object: Any = ctypes.py_object.from_address(ctypes.addressof(_incoming))
 
 _pending: list[BaseException] = []
 _spare: list[_Raising] = []
