@@ -37,6 +37,7 @@ class Tiny:
         Route("GET", "/tiny/models/{model}", "model"),
     )
     default_models = ("tiny-1",)
+    pure = frozenset({"say"})
     request_id_header = "x-request-id"
     headers = (("tiny-version", "1"),)
 

@@ -36,6 +36,8 @@ class Condition:
     rank: int
     holds: Callable[[ModelCall], bool] = dataclasses.field(repr=False)
     found: Callable[[ModelCall], str] = dataclasses.field(repr=False)
+    pure: bool = True
+    """Whether the same call is always judged the same."""
 
     def __str__(self) -> str:
         wanted = self.wanted
@@ -194,7 +196,12 @@ def where(wanted: Callable[[ModelCall], bool]) -> Condition:
     """A function of the call says yes."""
     name = getattr(wanted, "__name__", "function")
     return Condition(
-        "where", wanted, PATTERN, lambda call: bool(wanted(call)), lambda call: f"{name}: no"
+        "where",
+        wanted,
+        PATTERN,
+        lambda call: bool(wanted(call)),
+        lambda call: f"{name}: no",
+        pure=False,
     )
 
 

@@ -27,21 +27,69 @@ from windtunnel.models.pace import Pace
 from windtunnel.models.protocol import (
     HttpRequest,
     ModelCall,
+    Params,
     Plan,
     RateState,
     RefusedError,
     Reply,
     ReplyError,
     Response,
+    Usage,
 )
 from windtunnel.models.routing import Routes
-from windtunnel.models.script import Outcome, Scripts
+from windtunnel.models.script import Outcome, Script, Scripts
 from windtunnel.models.state import ServerState
 
 Upstream: TypeAlias = Callable[[ModelCall, Dialect], "Response | Awaitable[Response] | None"]
 """Answers calls in place of the scripts, from a recording or a real server; None for not."""
 
 _NAMESPACE = "x-windtunnel-namespace"
+_REMEMBERED = 512
+_REMEMBERED_BYTES = 16_384
+
+
+class Known:
+    """What a request asks, and the scripts that fit it: worked out once for the same bytes.
+
+    Clients under test ask the same again and again (retries, loops, load); what was parsed and
+    validated then need not be again, as long as the models and the scripts are the same.
+    """
+
+    __slots__ = ("_headers", "_models", "_path", "_scripts", "call", "fitting", "spoken", "used")
+
+    def __init__(
+        self, spoken: Dialect, call: ModelCall, request: HttpRequest, core: ModelCore
+    ) -> None:
+        self.spoken = spoken
+        self.call = call
+        self.fitting: tuple[Script, ...] | None = None
+        self.used: tuple[Reply, Usage] | None = None
+        self._headers = request.headers
+        self._path = request.path
+        self._models = core.state.models.version
+        self._scripts = core.scripts.version
+
+    def holds_for(self, request: HttpRequest, core: ModelCore) -> bool:
+        """Whether it is what that request, of the same body, asks."""
+        # Heads are kept parsed (see `wire`), so that equal ones are the same object.
+        return (
+            self._headers is request.headers
+            and self._path is request.path
+            and self._models == core.state.models.version
+            and self._scripts == core.scripts.version
+        )
+
+    def fits(self, scripts: Scripts) -> tuple[Script, ...]:
+        """The scripts that fit the call."""
+        if self.fitting is None or not scripts.pure:
+            self.fitting = scripts.fitting(self.call)
+        return self.fitting
+
+    def usage(self, reply: Reply) -> Usage:
+        """The tokens of the call and that reply."""
+        if self.used is None or self.used[0] is not reply:
+            self.used = reply, tokens.usage_of(self.call, reply)
+        return self.used[1]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,6 +156,7 @@ class ModelCore:
             models=self._models,
         )
         self._routes = Routes(self.dialects)
+        self._known: dict[bytes, Known] = {}
         self._framers = {spoken.name: Framer(spoken, self.state) for spoken in self.dialects}
         self._stock()
 
@@ -121,6 +170,7 @@ class ModelCore:
     def reset(self) -> None:
         """Begin anew: no scripts, no requests, nothing stored, the first models, no faults."""
         self.scripts.clear()
+        self._known.clear()
         self.journal.clear()
         self.unmatched.clear()
         self.defects.clear()
@@ -142,23 +192,30 @@ class ModelCore:
     def handle(self, request: HttpRequest) -> Plan | Awaitable[Plan]:
         """The bytes that answer a request; to be awaited where a function that answers is."""
         recorded = self.journal.begin(request, self.state.ids.time())
-        spoken, endpoint, params = self._routes.find(request)
-        recorded.dialect, recorded.endpoint = spoken.name, endpoint
+        known = self._known.get(request.body)
+        if known is not None and known.holds_for(request, self):
+            spoken, call = known.spoken, known.call
+            recorded.request = call.request  # the same bytes need not be kept twice
+        else:
+            known = None
+            spoken, endpoint, params = self._routes.find(request)
+            recorded.endpoint = endpoint
+        recorded.dialect = spoken.name
         try:
             self._admit(spoken, recorded)
-            if endpoint == "":
-                raise RefusedError(self._routes.refusal(request))
-            call = spoken.parse(endpoint, request, params, self.state)
-            if isinstance(call, Response):
-                return self._out(spoken, recorded, call)
-            if not call.namespace and (space := request.header(_NAMESPACE)):
-                call = dataclasses.replace(call, namespace=space)
-            recorded.call = call
-            outcome = self._outcome(call, spoken)
+            if known is None:
+                found = self._read(spoken, endpoint, params, request)
+                if isinstance(found, Response):
+                    return self._out(spoken, recorded, found)
+                known = found
+                call = known.call
+            recorded.endpoint, recorded.call = call.endpoint, call
+            outcome = self._outcome(known)
             if isinstance(outcome, Outcome):
-                if isinstance(outcome.reply, Reply):
-                    return self._answered(spoken, recorded, outcome, outcome.reply)
-                return self._later(spoken, recorded, outcome, outcome.reply)
+                reply = outcome.reply
+                if isinstance(reply, Reply):
+                    return self._answered(known, recorded, outcome, reply)
+                return self._later(known, recorded, outcome, reply)
             if isinstance(outcome, Response):
                 return self._out(spoken, recorded, outcome)
             return self._relayed(spoken, recorded, outcome)
@@ -166,6 +223,24 @@ class ModelCore:
             return self._refused(spoken, recorded, refused.error)
         except Exception as error:
             return self._defect(spoken, recorded, error)
+
+    def _read(
+        self, spoken: Dialect, endpoint: str, params: Params, request: HttpRequest
+    ) -> Known | Response:
+        """What a request asks, remembered where nothing but its bytes decided that."""
+        if endpoint == "":
+            raise RefusedError(self._routes.refusal(request))
+        call = spoken.parse(endpoint, request, params, self.state)
+        if isinstance(call, Response):
+            return call
+        if not call.namespace and (space := request.header(_NAMESPACE)):
+            call = dataclasses.replace(call, namespace=space)
+        known = Known(spoken, call, request, self)
+        if endpoint in getattr(spoken, "pure", ()) and len(request.body) <= _REMEMBERED_BYTES:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[request.body] = known
+        return known
 
     def respond(self, request: HttpRequest) -> Response:
         """The answer to a request, not framed; its body is all there."""
@@ -205,14 +280,13 @@ class ModelCore:
             if make is not None:
                 raise RefusedError(make(one))
 
-    def _outcome(
-        self, call: ModelCall, spoken: Dialect
-    ) -> Outcome | Response | Awaitable[Response]:
-        outcome = self.scripts.choose(call, self.state)
+    def _outcome(self, known: Known) -> Outcome | Response | Awaitable[Response]:
+        call = known.call
+        outcome = self.scripts.choose(call, self.state, known.fits(self.scripts))
         if outcome is not None:
             return outcome
         if self.upstream is not None:
-            answered = self.upstream(call, spoken)
+            answered = self.upstream(call, known.spoken)
             if answered is not None:
                 return answered
         if not self.strict or call.kind not in ("chat", "completion") or not len(self.scripts):
@@ -221,14 +295,10 @@ class ModelCore:
         self.unmatched.append(Unmatched(call, why))
         raise RefusedError(ReplyError(400, "invalid_request", why, code="no_script_fits"))
 
-    def _answered(
-        self, spoken: Dialect, recorded: Recorded, outcome: Outcome, reply: Reply
-    ) -> Plan:
-        call = recorded.call
-        assert call is not None
+    def _answered(self, known: Known, recorded: Recorded, outcome: Outcome, reply: Reply) -> Plan:
+        spoken, call = known.spoken, known.call
         recorded.reply = reply
-        if outcome.script is not None:
-            recorded.script = str(outcome.script)
+        recorded.script = outcome.script
         befalling = outcome.faults
         if self._weather is not None:
             now = self.clock.monotonic() - self._began
@@ -240,7 +310,7 @@ class ModelCore:
             self._befall(recorded, befalling)
         if reply.error is not None:
             raise RefusedError(reply.error)
-        usage = tokens.usage_of(call, reply)
+        usage = known.usage(reply)
         recorded.usage = usage
         rate = None
         if self.limiter is not None:
@@ -296,14 +366,14 @@ class ModelCore:
         return self._out(spoken, recorded, response)
 
     async def _later(
-        self, spoken: Dialect, recorded: Recorded, outcome: Outcome, reply: Awaitable[Reply]
+        self, known: Known, recorded: Recorded, outcome: Outcome, reply: Awaitable[Reply]
     ) -> Plan:
         try:
-            return self._answered(spoken, recorded, outcome, await reply)
+            return self._answered(known, recorded, outcome, await reply)
         except RefusedError as refused:
-            return self._refused(spoken, recorded, refused.error)
+            return self._refused(known.spoken, recorded, refused.error)
         except Exception as error:
-            return self._defect(spoken, recorded, error)
+            return self._defect(known.spoken, recorded, error)
 
     async def _relayed(
         self, spoken: Dialect, recorded: Recorded, response: Awaitable[Response]

@@ -32,7 +32,8 @@ class Framer:
     def __init__(self, spoken: Dialect, state: ServerState) -> None:
         self._spoken = spoken
         self._state = state
-        self._constant: dict[tuple[int, str], bytes] = {}
+        self._constant: dict[tuple[int, str], tuple[int, bytes]] = {}
+        self._id_name = spoken.request_id_header.encode()
         self._unlimited = (*spoken.headers, *spoken.rate_headers(_UNLIMITED))
 
     def plan(
@@ -67,23 +68,22 @@ class Framer:
         return self._streamed(request, head, body, pace, ending, response)
 
     def _head(self, response: Response, rate: RateState | None) -> bytes:
+        state = self._state
+        second = state.ids.now()
         if rate is None:
             key = response.status, response.content_type
-            head = self._constant.get(key)
-            if head is None:
-                head = heads.constant(*key, self._unlimited)
-                self._constant[key] = head
+            known = self._constant.get(key)
+            if known is None or known[0] != second:
+                head = heads.constant(*key, self._unlimited) + heads.date_line(second)
+                self._constant[key] = second, head
+            else:
+                head = known[1]
         else:
-            head = heads.constant.__wrapped__(
-                response.status,
-                response.content_type,
-                (*self._spoken.headers, *self._spoken.rate_headers(rate)),
-            )
-        state = self._state
-        head += heads.date_line(state.ids.now())
-        name = self._spoken.request_id_header
-        if name:
-            head += b"%b: %b\r\n" % (name.encode(), self._spoken.request_id(state).encode())
+            limits = (*self._spoken.headers, *self._spoken.rate_headers(rate))
+            head = heads.built(response.status, response.content_type, limits)
+            head += heads.date_line(second)
+        if self._id_name:
+            head += b"%b: %b\r\n" % (self._id_name, self._spoken.request_id(state).encode())
         if response.headers:
             head += b"".join(heads.line(key, value) for key, value in response.headers)
         return head

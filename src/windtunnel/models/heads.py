@@ -15,14 +15,8 @@ def status_line(status: int) -> bytes:
     return f"HTTP/1.1 {status} {_PHRASES.get(status, 'Unknown')}\r\n".encode()
 
 
-@lru_cache(maxsize=512)
-def lines(headers: tuple[tuple[str, str], ...]) -> bytes:
-    """Headers as lines. Line breaks in a value become spaces: nothing can be smuggled in."""
-    return b"".join(line(name, value) for name, value in headers)
-
-
 def line(name: str, value: str) -> bytes:
-    """One header line."""
+    """One header line. Line breaks in a value become spaces: nothing can be smuggled in."""
     if "\n" in value or "\r" in value:
         value = value.replace("\r", " ").replace("\n", " ")
     return f"{name}: {value}\r\n".encode("latin-1", "replace")
@@ -34,14 +28,19 @@ def date_line(second: int) -> bytes:
     return f"date: {formatdate(second, usegmt=True)}\r\n".encode()
 
 
-@lru_cache(maxsize=256)
-def constant(status: int, content_type: str, headers: tuple[tuple[str, str], ...]) -> bytes:
-    """What the heads of a dialect's responses of one kind have in common."""
+def built(status: int, content_type: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """The head up to those headers."""
     return b"%bserver: windtunnel\r\ncontent-type: %b\r\n%b" % (
         status_line(status),
         content_type.encode("latin-1", "replace"),
-        lines(headers),
+        b"".join(line(name, value) for name, value in headers),
     )
 
 
-__all__ = ["constant", "date_line", "line", "lines", "status_line"]
+@lru_cache(maxsize=256)
+def constant(status: int, content_type: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """What the heads of a dialect's responses of one kind have in common."""
+    return built(status, content_type, headers)
+
+
+__all__ = ["built", "constant", "date_line", "line", "status_line"]

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from windtunnel.core.faults import Fault
 from windtunnel.models.jsonio import loads
 from windtunnel.models.protocol import HttpRequest, ModelCall, Reply, Usage
+from windtunnel.models.script import Script
 
 State: TypeAlias = Literal["answering", "sent", "aborted"]
 
@@ -24,7 +25,7 @@ class Recorded:
     :param reply: what was answered, None likewise.
     :param usage: the tokens that were reported.
     :param status: the HTTP status, 0 where none was sent.
-    :param script: the script that answered, as it was written; empty for a default.
+    :param script: the script that answered; None for a default.
     :param state: ``answering``, ``sent``, or ``aborted`` when the client hung up before the end.
     :param faults: the faults that befell it.
     """
@@ -38,7 +39,7 @@ class Recorded:
     reply: Reply | None = None
     usage: Usage | None = None
     status: int = 0
-    script: str = ""
+    script: Script | None = None
     state: State = "answering"
     faults: tuple[Fault, ...] = ()
 

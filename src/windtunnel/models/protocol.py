@@ -33,8 +33,7 @@ Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 # -- what comes in --------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(NamedTuple):
     """One HTTP request, parsed.
 
     :param method: upper-case.

@@ -66,7 +66,8 @@ class Script:
         self._met = 0
         self._answers: list[Any] = []
         self._then = "stop"
-        self._faults: tuple[Fault, ...] = ()
+        self.faults: tuple[Fault, ...] = ()
+        """What goes wrong with each of its answers."""
         self._times: int | None = None
 
     # -- what it answers -------------------------------------------------------------------------
@@ -112,9 +113,10 @@ class Script:
                 answers.check(answer)
         if then not in ("", "stop", "repeat", "cycle"):
             raise UsageError('then= is "stop", "repeat" or "cycle"', found=repr(then))
-        self._answers = given
+        # The same words are the same reply every time, made once.
+        self._answers = [Reply(one) if isinstance(one, str) else one for one in given]
         self._then = then or ("repeat" if len(given) == 1 else "stop")
-        self._faults = tuple(faults)
+        self.faults = tuple(faults)
         self._times = times
         self.pace = pace_of(latency)
         return self
@@ -162,16 +164,16 @@ class Script:
             return False
         return all(holds(call) for holds in self._holds)
 
-    def numbered(self, call: ModelCall) -> None:
-        """Count a call for ``nth``, whoever answers it."""
-        if self.nth is not None and self.meets(call):
-            self._met += 1
+    def count_call(self) -> None:
+        """Count a call that fits, for ``nth``, whoever answers it."""
+        self._met += 1
 
-    def takes(self, call: ModelCall) -> bool:
-        """Whether it answers this call."""
+    @property
+    def ready(self) -> bool:
+        """Whether it answers a call that fits now: it has an answer left, and it is its turn."""
         if self.nth is not None and self._met not in self.nth:
             return False
-        return bool(self._answers) and not self.spent and self.meets(call)
+        return bool(self._answers) and not self.spent
 
     def take(self, call: ModelCall) -> Any:
         """The answer that is next."""
@@ -183,9 +185,12 @@ class Script:
         return given[min(number, len(given) - 1)]
 
     @property
-    def faults(self) -> tuple[Fault, ...]:
-        """What goes wrong with each of its answers."""
-        return self._faults
+    def whole_text(self) -> str | None:
+        """The text it wants whole, None where it wants none."""
+        for condition in self.conditions:
+            if condition.name == "text":
+                return str(condition.wanted)
+        return None
 
     def __str__(self) -> str:
         asked = [str(condition) for condition in self.conditions]
@@ -204,7 +209,9 @@ class Scripts:
         self._lock = threading.Lock()
         self._number = itertools.count(1)
         self._all: tuple[Script, ...] = ()
-        self._counted: tuple[Script, ...] = ()
+        self.version = 0
+        """Grows whenever a script is added or removed."""
+        self._set(())
 
     def on(
         self,
@@ -273,7 +280,13 @@ class Scripts:
 
     def _set(self, scripts: tuple[Script, ...]) -> None:
         self._all = tuple(sorted(scripts, key=lambda script: script.rank, reverse=True))
-        self._counted = tuple(script for script in self._all if script.nth is not None)
+        self._whole: dict[str, list[Script]] = {}
+        for script in self._all:
+            if (text := script.whole_text) is not None:
+                self._whole.setdefault(text, []).append(script)
+        self._parts = tuple(script for script in self._all if script.whole_text is None)
+        self.pure = all(one.pure for script in self._all for one in script.conditions)
+        self.version += 1
 
     def __iter__(self) -> Any:
         return iter(self._all)
@@ -281,17 +294,27 @@ class Scripts:
     def __len__(self) -> int:
         return len(self._all)
 
-    def choose(self, call: ModelCall, state: ServerState) -> Outcome | None:
-        """The answer of the first script that takes the call; None where none does."""
+    def fitting(self, call: ModelCall) -> tuple[Script, ...]:
+        """The scripts whose conditions hold, in the order in which they are asked."""
+        whole = self._whole.get(call.last_user_text, ()) if self._whole else ()
+        return tuple(script for script in (*whole, *self._parts) if script.meets(call))
+
+    def choose(
+        self, call: ModelCall, state: ServerState, fitting: tuple[Script, ...]
+    ) -> Outcome | None:
+        """The answer of the first script, of those that fit, that is ready; None for none."""
         with self._lock:
-            for script in self._counted:
-                script.numbered(call)
-            for script in self._all:
-                if script.takes(call):
+            for script in fitting:
+                if script.nth is not None:
+                    script.count_call()
+            for script in fitting:
+                if script.ready:
                     answer = script.take(call)
                     break
             else:
                 return None
+        if type(answer) is Reply:
+            return Outcome(answer, script.pace, script.faults, script)
         if isinstance(answer, Fault):
             reply: answers.Made = answers.default_reply(call, state)
             return Outcome(reply, script.pace, (answer, *script.faults), script)

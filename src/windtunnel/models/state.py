@@ -8,7 +8,6 @@ answered with the same bytes.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import random
 import string
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +24,7 @@ def _table(alphabet: str) -> bytes:
 
 _ALNUM = _table(string.ascii_letters + string.digits)
 _BASE58 = _table("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")
-_DIGEST = 64
+_POOL = 4096
 
 
 class Ids:
@@ -39,32 +38,32 @@ class Ids:
     36
     """
 
-    __slots__ = ("_clock", "_count", "_key", "fixed_time")
+    __slots__ = ("_at", "_chance", "_clock", "_pool", "_seed", "fixed_time")
 
     def __init__(self, seed: Seed, clock: Clock) -> None:
-        self._key = hashlib.blake2b(f"{seed.value}/ids".encode()).digest()
+        self._seed = seed
         self._clock = clock
-        self._count = 0
+        self.rewind()
         self.fixed_time: float | None = None
         """Seconds since the epoch that every answer shall bear, None for the clock's."""
 
-    def _bytes(self) -> bytes:
-        self._count += 1
-        return hashlib.blake2b(self._count.to_bytes(8, "big"), key=self._key).digest()
-
     def _drawn(self, length: int) -> bytes:
-        drawn = self._bytes()
-        while len(drawn) < length:
-            drawn += self._bytes()
-        return drawn
+        # Drawn in bulk: one call of the generator serves a hundred identifiers.
+        at = self._at
+        end = at + length
+        if end > _POOL:
+            self._pool = self._chance.randbytes(max(_POOL, length))
+            at, end = 0, length
+        self._at = end
+        return self._pool[at:end]
 
     def alnum(self, prefix: str, length: int) -> str:
         """``prefix`` and so many letters and digits."""
-        return prefix + self._drawn(length).translate(_ALNUM)[:length].decode()
+        return prefix + self._drawn(length).translate(_ALNUM).decode()
 
     def base58(self, prefix: str, length: int) -> str:
         """``prefix`` and so many characters of the alphabet without 0, O, I and l."""
-        return prefix + self._drawn(length).translate(_BASE58)[:length].decode()
+        return prefix + self._drawn(length).translate(_BASE58).decode()
 
     def hex(self, prefix: str, length: int) -> str:
         """``prefix`` and so many hexadecimal digits."""
@@ -72,7 +71,7 @@ class Ids:
 
     def uuid(self) -> str:
         """A UUID of version 4."""
-        digits = self._bytes()[:16].hex()
+        digits = self._drawn(16).hex()
         variant = "89ab"[int(digits[16], 16) & 3]
         return (
             f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
@@ -88,7 +87,9 @@ class Ids:
 
     def rewind(self) -> None:
         """Begin again with the first identifier."""
-        self._count = 0
+        self._chance = self._seed.stream("ids")
+        self._pool = b""
+        self._at = _POOL
 
 
 @dataclasses.dataclass(slots=True)
@@ -135,12 +136,15 @@ class Catalogue:
         self.closed = closed
         self._entries: dict[str, ModelEntry] = {}
         self._removed: set[str] = set()
+        self.version = 0
+        """Grows with every change."""
         self._scripted: Callable[[str], bool] = lambda name: False
 
     def add(self, name: str, *, dialect: str = "", **details: Any) -> ModelEntry:
         """Add a model, or replace the one of that name."""
         entry = ModelEntry(name, dialect, details=details)
         self._entries[name] = entry
+        self.version += 1
         self._removed.difference_update((name, _tagged(name)))
         return entry
 
@@ -149,6 +153,7 @@ class Catalogue:
         name with or without Ollama's tag ``latest`` is the same."""
         names = name, _tagged(name)
         self._removed.update(names)
+        self.version += 1
         return sum(self._entries.pop(one, None) is not None for one in names) > 0
 
     def get(self, name: str) -> ModelEntry | None:
@@ -178,6 +183,7 @@ class Catalogue:
         """Have no models, and none removed."""
         self._entries.clear()
         self._removed.clear()
+        self.version += 1
 
     def ask_scripts(self, named: Callable[[str], bool]) -> None:
         """Have a model be known where ``named`` says that a script names it."""
