@@ -22,12 +22,11 @@ def test_equal_traces_have_no_difference() -> None:
 
 
 def test_the_first_of_two_differences_is_named_with_the_step_before_it() -> None:
-    found = first_difference(
-        [step("x"), step("y"), step("z")], [step("x"), step("z"), step("y")]
-    )
+    found = first_difference([step("x"), step("y"), step("z")], [step("x"), step("z"), step("y")])
     assert found is not None
     assert (found.step, found.task) == (2, "x")
-    assert found.here.startswith("y on a") and found.there.startswith("z on a")
+    assert found.here.startswith("y on a")
+    assert found.there.startswith("z on a")
     assert found.before.startswith("x on a")
 
 

@@ -35,14 +35,10 @@ def test_a_token_is_one_word_that_needs_no_quoting_in_a_shell() -> None:
 
 def test_a_changed_letter_is_noticed_wherever_it_is() -> None:
     text = WHOLE.text()
-    for at in range(len("wt1_"), len(text)):
+    for at in range(len("wt1_"), len(text) - 1):  # the last one has bits that mean nothing
         changed = text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]
-        try:
-            assert Token.parse(changed) == WHOLE  # the last letter has bits that mean nothing
-        except UsageError as error:
-            assert "damaged" in str(error)
-        else:
-            assert at == len(text) - 1
+        with pytest.raises(UsageError, match="the token is damaged"):
+            Token.parse(changed)
 
 
 @pytest.mark.parametrize("cut", [5, 20, -1])

@@ -6,10 +6,11 @@ import re
 import sqlite3
 
 import pytest
+
 import simulated_suite
 from simulated_suite import Ran
 
-SUITE = '''
+SUITE = """
     import asyncio, logging, os, random, unittest, uuid
     import pytest
     import pytest_asyncio
@@ -201,7 +202,7 @@ SUITE = '''
         loop = asyncio.new_event_loop()
         assert type(loop).__name__ == "_UnixSelectorEventLoop"
         loop.close()
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +251,8 @@ def test_a_failure_says_seed_step_time_and_token_and_tells_the_story(ran: Ran) -
     assert said
     assert int(said[1]) == int(said[2]) + 1
     assert "replay: windtunnel replay wt1_" in text
-    assert "story of seed" in text and "violated:" in text
+    assert "story of seed" in text
+    assert "violated:" in text
     assert "value 1" in text
 
 
@@ -315,7 +317,9 @@ def test_a_wider_async_fixture_is_refused_in_one_error(ran: Ran) -> None:
 
 
 def test_the_fixture_world_is_refused_outside(ran: Ran) -> None:
-    assert "the fixture world is there in simulated tests only" in ran.of("test_world_in_a_sync_test")
+    assert "the fixture world is there in simulated tests only" in ran.of(
+        "test_world_in_a_sync_test"
+    )
 
 
 def test_how_many_seeds_ran_and_which_failed_is_on_record(ran: Ran) -> None:

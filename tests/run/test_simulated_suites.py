@@ -1,10 +1,11 @@
-"""Simulated tests under what a project runs its suite with: workers, xdist, options, other loops."""
+"""Simulated tests under what a project runs its suite with: workers, options, other loops."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+
 import simulated_suite
 from simulated_suite import command, pytest_run
 

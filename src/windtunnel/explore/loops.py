@@ -18,6 +18,7 @@ from windtunnel.sim import inside
 from windtunnel.sim.errors import DeadlockError, StallError
 from windtunnel.sim.loop import SimLoop, new_loop
 
+
 class ForeignLoopError(UsageError):
     """A simulated test is told to run on another loop than the world's."""
 

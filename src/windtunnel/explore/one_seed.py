@@ -223,7 +223,8 @@ class OneSeed:
             self.leaks += leaks(loop.world, loop)
 
     def _close_failed(self, error: DeadlockError | StallError) -> None:
-        self.leaks.append((f"the loop could not be ended: {error.what}", error.found))
+        if self.error is None:
+            self.leaks.append((f"the loop could not be ended: {error.what}", error.found))
 
 
 class _WorldOfExample:

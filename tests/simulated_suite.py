@@ -25,14 +25,18 @@ class Ran:
     def outcome(self, test: str) -> str:
         """How the test of that name ended; the worse of two."""
         found = [
-            outcome for outcome, nodeid in _OUTCOME.findall(self.text) if nodeid.endswith(f"::{test}")
+            outcome
+            for outcome, nodeid in _OUTCOME.findall(self.text)
+            if nodeid.endswith(f"::{test}")
         ]
         assert found, f"{test} is not in\n{self.text}"
         return max(found, key=["PASSED", "SKIPPED", "XFAIL", "XPASS", "FAILED", "ERROR"].index)
 
     def of(self, test: str) -> str:
         """What was printed of that test's failure."""
-        parts = re.split(rf"^_+ (?:ERROR at \w+ of )?(?:\w+\.)?{re.escape(test)} _+$", self.text, flags=re.M)
+        parts = re.split(
+            rf"^_+ (?:ERROR at \w+ of )?(?:\w+\.)?{re.escape(test)} _+$", self.text, flags=re.M
+        )
         assert len(parts) > 1, f"{test} did not fail in\n{self.text}"
         return re.split(r"^(?:_{3,} .* _{3,}|=+ .* =+)$", parts[1], flags=re.M)[0]
 
