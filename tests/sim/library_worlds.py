@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from windtunnel.core import Seed
-from windtunnel.sim import EscapeError, Node, World, WorldConfig, intercept, new_loop
+from windtunnel.sim import DeadlockError, EscapeError, Node, World, WorldConfig, intercept, new_loop
 from windtunnel.sim.trace import Note
 
 Main = Callable[[World], Coroutine[Any, Any, Any]]
@@ -37,11 +38,17 @@ def run(main: Main, seed: int, **config: Any) -> Run:
     """``main(world)`` on the test's node, as ``asyncio.run`` would run it."""
     intercept.install()
     world = World(Seed(seed), WorldConfig(trace=True, **config))
-    with world.armed(), asyncio.Runner(loop_factory=new_loop) as runner:
-        result = runner.run(main(world))
-        failures, escapes = list(world.failures), list(world.escapes)
-        choices, at_ns = list(world.tape.entries()), world.now_ns
-        steps, notes = list(world.trace.steps), list(world.trace.notes)
+    with world.armed():
+        runner = asyncio.Runner(loop_factory=new_loop)
+        try:
+            result = runner.run(main(world))
+            failures, escapes = list(world.failures), list(world.escapes)
+            choices, at_ns = list(world.tape.entries()), world.now_ns
+            steps, notes = list(world.trace.steps), list(world.trace.notes)
+        finally:
+            # Some servers of Python 3.12 never end while a client is connected.
+            with contextlib.suppress(DeadlockError):
+                runner.close()
     return Run(result, choices, steps, notes, failures, escapes, at_ns / 1e9)
 
 

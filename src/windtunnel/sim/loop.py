@@ -65,6 +65,8 @@ def _step_type() -> type:
 # method); both have the task as __self__.
 _STEP = _step_type()
 _WAKEUP = type(len)
+_TASK = asyncio.Task
+_EAGER = getattr(asyncio, "eager_task_factory", None)  # from 3.12 on
 
 
 if TYPE_CHECKING:
@@ -129,10 +131,11 @@ class SimLoop(NetCalls, _Asyncio):  # type: ignore[misc]
         kind = type(callback)
         if kind is _STEP or kind is _WAKEUP:
             task = callback.__self__  # type: ignore[attr-defined]
-            if type(task) is SimTask:
-                node = task.node
+            if isinstance(task, _TASK):
                 if context is None:
                     context = contextvars.copy_context()
+                # A task of another class, made past the loop, is known by its context.
+                node = task.node if type(task) is SimTask else self._registrant(context)
                 handle: Handle = Step(callback, args, context, node)
                 if node.lane:
                     node.lane.append(handle)
@@ -230,6 +233,24 @@ class SimLoop(NetCalls, _Asyncio):  # type: ignore[misc]
     def create_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
         """A task on the node whose step is running."""
         self._check_closed()
+        factory = self._task_factory
+        if factory is not None and factory is not _EAGER:
+            self._complete(kwargs)
+            return self._made_by_factory(factory, coro, kwargs)
+        if factory is not None:
+            kwargs.setdefault("eager_start", True)
+        return self.make_task(coro, **kwargs)
+
+    def make_task(self, coro: Any, **kwargs: Any) -> SimTask:
+        """As :meth:`create_task`, past the loop's task factory."""
+        node = self._complete(kwargs)
+        task = SimTask.__new__(SimTask)
+        task.node = node  # before the constructor, which registers the first step
+        task.__init__(coro, loop=self, **kwargs)  # type: ignore[misc]
+        return task
+
+    def _complete(self, kwargs: dict[str, Any]) -> Node:
+        """Give a task that is to be made its name and its node's identity; that node."""
         if kwargs.get("name") is None:
             self._task_names += 1
             kwargs["name"] = f"Task-{self._task_names}"
@@ -243,13 +264,7 @@ class SimLoop(NetCalls, _Asyncio):  # type: ignore[misc]
             if context.get(IDENTITY) != life:
                 context.run(IDENTITY.set, life)
             kwargs["context"] = context
-        factory = self._task_factory
-        if factory is not None:
-            return self._made_by_factory(factory, coro, kwargs)
-        task = SimTask.__new__(SimTask)
-        task.node = node  # before the constructor, which registers the first step
-        task.__init__(coro, loop=self, **kwargs)  # type: ignore[misc]
-        return task
+        return node
 
     def _made_by_factory(
         self, factory: Callable[..., Any], coro: Any, kwargs: dict[str, Any]

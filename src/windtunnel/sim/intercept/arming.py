@@ -21,6 +21,7 @@ from windtunnel.sim.intercept import (
 )
 from windtunnel.sim.intercept.functions import CodeReplacement
 from windtunnel.sim.intercept.pointers import Replacement, check_layout, original
+from windtunnel.sim.intercept.tasks import DirectTasks
 from windtunnel.sim.intercept.thunks import Thunk
 from windtunnel.sim.intercept.zone import Zone
 
@@ -99,6 +100,7 @@ def _all() -> Iterator[_Change]:
         for python_function, makes in code_table.code_replacements():
             yield CodeReplacement(python_function, makes)
     yield entropy.SharedGenerator()
+    yield DirectTasks()
 
 
 def _unbound(function: Real, makes: Makes) -> Thunk:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import importlib
 import sys
 from collections.abc import Callable
@@ -49,7 +50,7 @@ def _going_through_the_loop(backend: Any, real: Callable[..., Any]) -> Callable[
         async with limiter or cls.current_default_thread_limiter():
             with backend.CancelScope(shield=not abandon_on_cancel):
                 context = contextvars.copy_context()
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(None, context.run, func, *args)
+                work = functools.partial(context.run, func, *args)
+                return await asyncio.get_running_loop().run_in_executor(None, work)
 
     return run_sync_in_worker_thread
