@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from windtunnel.sim.handle import TimerHandle
     from windtunnel.sim.net.stream import Segment, StreamEnd
 
-_DUE, _WHAT = 0, 2
+_WHAT = 2
 _RST = "rst"
 _S = 1_000_000_000
 
@@ -29,13 +29,16 @@ class Trouble:
     """
 
     __slots__ = (
-        "_alive", "_end", "_give_up", "_keepalive", "_lost", "_retry", "_since_ns",
-        "_unheard", "stalled", "waiting",
+        "_alive", "_end", "_give_up", "_keepalive", "_lost", "_lost_under_way", "_retry",
+        "_since_ns", "_unheard", "stalled", "waiting",
     )  # fmt: skip
 
     def __init__(self, end: StreamEnd) -> None:
         self._end = end
         self.stalled = False
+        # Bytes that were under way when the way was blocked come before those that were not
+        # even sent, although they are found lost later.
+        self._lost_under_way: list[Segment] = []
         self._lost: list[Segment] = []
         self._since_ns = 0
         self._give_up: TimerHandle | None = None
@@ -71,9 +74,15 @@ class Trouble:
 
     def lose(self, segment: Segment) -> None:
         """A segment does not get there, and those after it wait for it."""
+        self._stall(self._lost, segment)
+
+    def _lose_under_way(self, segment: Segment) -> None:
+        self._stall(self._lost_under_way, segment)
+
+    def _stall(self, lost: list[Segment], segment: Segment) -> None:
         if segment[_WHAT] == _RST:
             return  # nobody sends a reset again
-        self._lost.append(segment)
+        lost.append(segment)
         if not self.stalled:
             self.stalled = True
             self._end.net.note("lost", self._end, bytes=segment[1])
@@ -109,10 +118,7 @@ class Trouble:
             return True
         if theirs.stalled or not theirs._reaches():
             segment = end.inflight.popleft()
-            if theirs.stalled:
-                theirs._lost.append(segment)
-            else:
-                theirs.lose(segment)
+            theirs._lose_under_way(segment)
             if end.inflight:
                 end.wait_for_next()
             return False
@@ -175,7 +181,8 @@ class Trouble:
             self._give_up.cancel()
             self._give_up = None
         self.stalled = self._unheard = False
-        lost, self._lost = self._lost, []
+        lost = self._lost_under_way + self._lost
+        self._lost_under_way, self._lost = [], []
         for segment in lost:
             self.transmit(segment)
         end.flush()
@@ -187,6 +194,7 @@ class Trouble:
         """The connection is over."""
         self._alive = self.stalled = False
         self._lost.clear()
+        self._lost_under_way.clear()
         for timer in (self._give_up, self._retry, self._keepalive):
             if timer is not None:
                 timer.cancel()
