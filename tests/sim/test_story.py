@@ -293,6 +293,39 @@ def test_nothing_that_a_message_says_can_break_the_lines():
     ET.fromstring(story.svg(world, raised("\x1b[31m<b>&")))
 
 
+def test_datagrams_are_told_with_what_became_of_them():
+    async def main(world: World) -> None:
+        loop = asyncio.get_running_loop()
+        a, b = world.add_node("a"), world.add_node("b")
+
+        async def listen() -> asyncio.DatagramTransport:
+            kind = asyncio.DatagramProtocol
+            return (await loop.create_datagram_endpoint(kind, local_addr=("0.0.0.0", 9)))[0]
+
+        async def send(data: bytes) -> None:
+            kind = asyncio.DatagramProtocol
+            transport, _ = await loop.create_datagram_endpoint(kind, remote_addr=("b", 9))
+            transport.sendto(data)
+
+        listening = await b.run(listen())
+        await a.run(send(b"x" * 10))
+        await asyncio.sleep(1)
+        world.partition("a", "b")
+        await a.run(send(b"x" * 20))
+        world.heal()
+        world.slow("a", "b", latency_s=100)
+        await a.run(send(b"x" * 30))
+        await asyncio.sleep(1)
+        assert not listening.is_closing()
+
+    text = told(main)
+    (arrived,) = rows(text, "datagram of 10 B")
+    assert "▶" in arrived
+    (lost,) = rows(text, "datagram of 20 B, lost")
+    (late,) = rows(text, "datagram of 30 B, not arrived")
+    assert "▶" not in lost + late
+
+
 def test_what_came_after_the_end_is_not_told():
     ended: list[int] = []
 

@@ -7,6 +7,7 @@ two by time. Nothing here chooses or draws.
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -135,51 +136,62 @@ def _readable(data: bytes) -> str:
 
 
 def _noted(notes: Iterable[Note]) -> Iterator[Fact]:
-    under_way: dict[tuple[object, ...], list[Fact]] = {}
-    datagrams: list[Fact] = []
-    dropped: set[int] = set()
     after_crash = {
         (note.at_ns, note.node): str(note.facts.get("after_crash"))
         for note in notes
         if note.kind == "connections"
     }
+    yield from _datagrams(note for note in notes if _is_of_datagram(note))
+    for note in notes:
+        if note.kind == "crash":
+            yield _crash(note, after_crash.get((note.at_ns, note.node), ""))
+        elif note.kind not in _TOLD_ELSEWHERE and not _is_of_datagram(note):
+            yield _WORDS.get(note.kind, _unknown)(note)
+
+
+def _is_of_datagram(note: Note) -> bool:
+    # "drop" is also a verb, which has no bytes.
+    return note.kind in ("send", "deliver", "drop") and "bytes" in note.facts
+
+
+def _datagrams(notes: Iterable[Note]) -> Iterator[Fact]:
+    """Datagrams with what became of them. Which of several alike it was is not known: the
+    earliest that was sent is taken."""
+    under_way: dict[tuple[object, ...], deque[Note]] = {}
     for note in notes:
         facts = note.facts
-        key = facts.get("src"), facts.get("dst"), facts.get("bytes")
+        waiting = under_way.setdefault((facts["src"], facts["dst"], facts["bytes"]), deque())
         if note.kind == "send":
-            datagram = _datagram(note)
-            under_way.setdefault(key, []).append(datagram)
-            datagrams.append(datagram)
-        elif note.kind == "drop" and "bytes" in facts:
-            sent = under_way.get(key)
-            if sent:
-                dropped.add(id(sent.pop()))
-        elif note.kind == "crash":
-            yield _crash(note, after_crash.get((note.at_ns, note.node), ""))
-        elif note.kind not in _TOLD_ELSEWHERE:
-            yield _WORDS.get(note.kind, _unknown)(note)
-    for datagram in datagrams:
-        if id(datagram) in dropped:
-            yield dataclasses.replace(datagram, look="bad", text=f"{datagram.text}, lost")
+            waiting.append(note)
+            continue
+        again = not waiting
+        sent = note if again else waiting.popleft()
+        text = f"datagram of {facts['bytes']} B"
+        if note.kind == "deliver":
+            yield _datagram(sent, f"{text}, again" if again else text, note.at_ns, "good")
         else:
-            yield datagram
+            yield _datagram(sent, f"{text}, lost", sent.at_ns, "bad")
+    for waiting in under_way.values():
+        for sent in waiting:
+            text = f"datagram of {sent.facts['bytes']} B, not arrived"
+            yield _datagram(sent, text, sent.at_ns, "skip")
+
+
+def _datagram(sent: Note, text: str, at_ns: int, look: Look) -> Fact:
+    return Fact(
+        at_ns=at_ns,
+        kind="message",
+        node=str(sent.facts["src"]),
+        target=str(sent.facts["dst"]),
+        text=text,
+        look=look,
+        weight=1,
+        sent_ns=sent.at_ns,
+    )
 
 
 # The network keeps the segment itself, and what a crash does to connections is told with it.
 _TOLD_ELSEWHERE = ("lost", "connections")
-
-
-def _datagram(note: Note) -> Fact:
-    facts = note.facts
-    return Fact(
-        at_ns=note.at_ns,
-        kind="message",
-        node=str(facts.get("src")),
-        target=str(facts.get("dst")),
-        text=f"datagram of {facts.get('bytes')} B",
-        weight=1,
-        sent_ns=note.at_ns,
-    )
 
 
 def _between(note: Note, text: str, *, look: Look, weight: int) -> Fact:

@@ -126,6 +126,11 @@ class DatagramPort:
             sender = addresses.make(file.family, *sender[:2])
         if not there.put(data, sender):
             self._dropped(link, len(data))
+            return
+        self._net.world.note(
+            "deliver", node=link.target.name, src=link.source.name, dst=link.target.name,
+            bytes=len(data),
+        )  # fmt: skip
 
     def _refused(self) -> None:
         """Nobody listens there; only a connected socket is told."""
