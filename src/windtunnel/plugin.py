@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from windtunnel.core.flakiness import Flakiness
+    from windtunnel.models.server import ModelServer
     from windtunnel.own.fixtures import Leases, PortLease, PostgresLease, RedisLease
     from windtunnel.record import Record
     from windtunnel.run.session import Role, RunState
@@ -298,3 +299,11 @@ def world(request: pytest.FixtureRequest) -> World:
     from windtunnel.run import simulated
 
     return simulated.world(request)
+
+
+@pytest.fixture
+def model_server(request: pytest.FixtureRequest) -> Iterator[ModelServer]:
+    """A server of the model APIs that answers by script, and where official clients find it."""
+    from windtunnel.models import fixtures
+
+    yield from fixtures.model_server(request)

@@ -65,15 +65,69 @@ class Listener:
     def _connected(self) -> Connection:
         return Connection(self._core, self.loop, self.connections)
 
-    def adopt(self, sock: socket.socket) -> None:
-        """Serve a client that was accepted elsewhere; called in the loop."""
-        self.loop.create_task(self.loop.connect_accepted_socket(self._connected, sock))
-
     def close(self) -> None:
         """Listen no more and drop all clients; called in the loop."""
         self._server.close()
         for connection in list(self.connections):
             connection.drop()
+
+
+class Lookout:
+    """Takes the connections that the loop they were meant for leaves waiting.
+
+    It stands in the house's thread and sees each connection come. What is not accepted within a
+    moment is accepted here: the loop does not run yet, or is blocked by a synchronous client.
+    """
+
+    _MOMENT_S = 0.03
+
+    def __init__(self, core: ModelCore, sock: socket.socket, loop: asyncio.AbstractEventLoop):
+        self.connections: set[Connection] = set()
+        self.taken = 0
+        """How many connections it took."""
+        self._core = core
+        self._loop = loop
+        self._sock = sock.dup()
+        self._timer: asyncio.TimerHandle | None = None
+        self._watch()
+
+    def _watch(self) -> None:
+        self._timer = None
+        self._loop.add_reader(self._sock.fileno(), self._seen)
+
+    def _seen(self) -> None:
+        # Somebody knocks. Who should open gets a moment to do so.
+        self._loop.remove_reader(self._sock.fileno())
+        self._timer = self._loop.call_later(self._MOMENT_S, self._open)
+
+    def _open(self) -> None:
+        while True:
+            try:
+                client, _ = self._sock.accept()
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                return
+            self.taken += 1
+            client.setblocking(False)
+            self._loop.create_task(self._serve(client))
+        self._watch()
+
+    async def _serve(self, client: socket.socket) -> None:
+        def connection() -> Connection:
+            return Connection(self._core, self._loop, self.connections)
+
+        await self._loop.connect_accepted_socket(connection, client)
+
+    def close(self) -> None:
+        """Look out no more and drop those taken in; called in the loop."""
+        if self._timer is not None:
+            self._timer.cancel()
+        else:
+            self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+        for one in list(self.connections):
+            one.drop()
 
 
 def _at_once(work: Coroutine[Any, Any, T]) -> T:
@@ -88,4 +142,4 @@ def _at_once(work: Coroutine[Any, Any, T]) -> T:
         return result
 
 
-__all__ = ["Listener", "bound"]
+__all__ = ["Listener", "Lookout", "bound"]

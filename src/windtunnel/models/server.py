@@ -24,6 +24,7 @@ from windtunnel.models.dialects import ALL
 from windtunnel.models.listening import Listener, bound
 from windtunnel.models.thread import HOUSE
 from windtunnel.models.verbs import Verbs
+from windtunnel.models.wiring import Opened, close_server, open_server
 
 S = TypeVar("S", bound="ModelServer")
 
@@ -73,6 +74,7 @@ class ModelServer(Verbs):
         self._port: int | None = None
         self._listener: Listener | None = None
         self._in_house = False
+        self._opened: Opened | None = None
 
     # -- where it is -----------------------------------------------------------------------------
 
@@ -111,11 +113,11 @@ class ModelServer(Verbs):
         """
         if self._listener is not None:
             return self
-        sock = bound(self.host, self._wanted_port)
         try:
             loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
             loop = None
+        sock = bound(self.host, self._wanted_port)
         self._port = sock.getsockname()[1]
         if loop is not None:
             self._listener = Listener(self.core, sock, loop)
@@ -123,10 +125,14 @@ class ModelServer(Verbs):
             self._in_house = True
             house = HOUSE.enter()
             self._listener = HOUSE.call(Listener, self.core, sock, house)
+        if self._opened is not None:  # opened before the port was known
+            self.close_in_process()
+            self.open_in_process()
         return self
 
     def stop(self: S) -> S:
         """Listen no more, and drop all clients. Does nothing where it does not listen."""
+        self.close_in_process()
         listener, self._listener = self._listener, None
         if listener is None:
             return self
@@ -139,6 +145,38 @@ class ModelServer(Verbs):
         else:
             listener.close()
         return self
+
+    # -- in process ------------------------------------------------------------------------------
+
+    def open_in_process(self: S) -> S:
+        """Answer in process, too: httpx, httpx2 and aiohttp clients that ask for a provider's own
+        host, or for this server's address, need no socket; other connections to a provider are
+        refused. For the whole process, until it is stopped or :meth:`close_in_process`."""
+        if self._opened is None:
+            self._opened = Opened(self.core, self.host, self._port)
+            open_server(self._opened)
+        return self
+
+    def close_in_process(self) -> None:
+        """Answer in process no more."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            close_server(opened)
+
+    def allow(self, *hosts: str) -> None:
+        """Let connections to these real hosts out, although they are a provider's."""
+        if self._opened is None:
+            raise UsageError(
+                "nothing is refused while the server is not open in process",
+                found=", ".join(hosts),
+                fix="call open_in_process() first",
+            )
+        self._opened.allowed.update(hosts)
+
+    @property
+    def refused_hosts(self) -> list[str]:
+        """The providers that somebody tried to reach."""
+        return list(self._opened.refused) if self._opened is not None else []
 
     def __await__(self: S) -> Generator[None, None, S]:
         yield  # let the loop do what was begun

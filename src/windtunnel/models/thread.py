@@ -51,6 +51,8 @@ class HouseLoop:
     def leave(self) -> None:
         """Need it no more."""
         with self._lock:
+            if not self._users:
+                return  # whoever entered did so in the process this one was forked from
             self._users -= 1
             if self._users or self._loop is None or self._thread is None:
                 return

@@ -1,0 +1,157 @@
+"""The fixture ``model_server``: a server of all dialects for one test.
+
+A synchronous test's server stands in the house's thread, an asynchronous test's in the loop that
+runs the test, a simulated test's in the simulated world. It is open in process, the environment
+points official clients at it, and a call that no script fits fails the test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import os
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from typing import Any
+
+import pytest
+
+from windtunnel.core.seed import run_seed
+from windtunnel.models.listening import Listener, Lookout, bound
+from windtunnel.models.server import ModelServer
+from windtunnel.models.thread import HOUSE
+
+_PLUGIN = "windtunnel-models"
+_STAYS = pytest.StashKey[bool]()
+SERVER = pytest.StashKey["FixtureServer"]()
+
+
+class FixtureServer(ModelServer):
+    """A :class:`ModelServer` that follows its test into the test's event loop."""
+
+    def __init__(self, seed: Any) -> None:
+        super().__init__(seed=seed)
+        self._lookout: Lookout | None = None
+        self._sock: Any = None
+
+    def take_port(self) -> None:
+        """Have an address, and somebody who looks after it until the test's loop does."""
+        self._sock = bound(self.host, 0)
+        self._port = self._sock.getsockname()[1]
+        self._lookout = HOUSE.call(Lookout, self.core, self._sock, HOUSE.enter())
+
+    def leave_port(self) -> None:
+        """Give the address up."""
+        if self._lookout is not None:
+            HOUSE.call(self._lookout.close)
+            HOUSE.leave()
+            self._sock.close()
+            self._lookout = None
+
+    async def during(self, body: Awaitable[Any]) -> Any:
+        """Stand in the running loop while a test's body runs."""
+        loop = asyncio.get_running_loop()
+        sock = bound(self.host, self.port) if _simulated(loop) else self._sock.dup()
+        listener = Listener(self.core, sock, loop)
+        try:
+            return await body
+        finally:
+            listener.close()
+
+
+def _simulated(loop: asyncio.AbstractEventLoop) -> bool:
+    return type(loop).__module__.startswith("windtunnel.sim")
+
+
+def model_server(request: pytest.FixtureRequest) -> Iterator[FixtureServer]:
+    """Body of the fixture ``model_server``."""
+    config = request.config
+    _prepare(config)
+    item: Any = request.node
+    server = FixtureServer(run_seed().child(item.nodeid))
+    asynchronous = inspect.iscoroutinefunction(getattr(item, "obj", None))
+    if asynchronous:
+        server.take_port()
+        item.obj = _within(item.obj, server)
+    else:
+        server.start()
+    server.open_in_process()
+    before = _set_environment(server.environment())
+    item.stash[SERVER] = server
+    try:
+        yield server
+    finally:
+        _restore_environment(before)
+        server.close_in_process()
+        server.leave_port()
+        server.stop()
+        del item.stash[SERVER]
+
+
+def _within(body: Callable[..., Any], server: FixtureServer) -> Callable[..., Any]:
+    @functools.wraps(body)
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        return await server.during(body(*args, **kwargs))
+
+    return run
+
+
+def _prepare(config: pytest.Config) -> None:
+    """Once a session: the hook that fails tests, and the house's thread, which then stays."""
+    if not config.pluginmanager.has_plugin(_PLUGIN):
+        config.pluginmanager.register(_Judge(), _PLUGIN)
+        HOUSE.enter()
+        config.add_cleanup(HOUSE.leave)
+
+
+class _Judge:
+    """Fails a test whose calls no script fits, at its end and not in the teardown."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+        server = pyfuncitem.stash.get(SERVER, None)
+        if server is None:
+            return (yield)
+        try:
+            result = yield
+        except Exception as error:
+            for why in _complaints(server):
+                error.add_note(f"model_server: {why}")
+            raise
+        for defect in server.core.defects:
+            raise defect
+        complaints = _complaints(server)
+        if complaints:
+            pytest.fail("\n".join(f"model_server: {why}" for why in complaints), pytrace=False)
+        return result
+
+
+def _complaints(server: ModelServer) -> list[str]:
+    return [unmatched.why for unmatched in server.core.unmatched]
+
+
+# -- environment -----------------------------------------------------------------------------------
+
+_NO_PROXY = ("NO_PROXY", "no_proxy")
+
+
+def _set_environment(wanted: dict[str, str]) -> dict[str, str | None]:
+    changed = dict(wanted)
+    if any(name.lower().endswith("_proxy") for name in os.environ):
+        for name in _NO_PROXY:
+            known = os.environ.get(name, "")
+            changed[name] = ",".join(part for part in (known, "127.0.0.1,localhost") if part)
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    return before
+
+
+def _restore_environment(before: dict[str, str | None]) -> None:
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+__all__ = ["SERVER", "FixtureServer", "model_server"]
