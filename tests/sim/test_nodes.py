@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import gc
 import os
 import signal
 import sys
@@ -582,3 +583,35 @@ def test_a_drift_that_no_clock_has_is_refused():
             world.test.clock.drift_ppm = 1_000_000
 
     worlds.run(main)
+
+
+def test_generators_of_a_crashed_node_are_not_closed_and_the_others_on_their_own_node() -> None:
+    async def main(world: World) -> list[str]:
+        told: list[str] = []
+
+        async def numbers(name: str) -> AsyncIterator[int]:
+            try:
+                for number in range(1000):
+                    yield number
+                    await asyncio.sleep(1)
+            finally:
+                told.append(f"{name} closed on {world.node.name}")
+
+        async def walk(name: str) -> None:
+            async for number in numbers(name):
+                if number == 3 and name == "b":
+                    break  # what it began is now nobody's
+            await asyncio.Event().wait()
+
+        a, b = world.start("a", walk, "a"), world.start("b", walk, "b")
+        await asyncio.sleep(2)
+        a.crash()
+        await asyncio.sleep(3)
+        gc.collect()
+        await asyncio.sleep(1)
+        assert b.state == "up"
+        return told
+
+    for seed in range(5):
+        told = worlds.run(main, seed=seed)
+        assert told == ["b closed on b"]

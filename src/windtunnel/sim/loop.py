@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from windtunnel.core.errors import UsageError
 from windtunnel.sim import fence, inside, intercept, waiting
 from windtunnel.sim.errors import EscapeError, StallError
+from windtunnel.sim.generators import Generator, Generators
 from windtunnel.sim.handle import Handle, Step, TimerHandle
 from windtunnel.sim.net import intercept as sockets
 from windtunnel.sim.net.calls import NetCalls
-from windtunnel.sim.node import IDENTITY, Node
+from windtunnel.sim.node import IDENTITY, Node, bury
 from windtunnel.sim.task import SimFuture, SimTask
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class SimLoop(NetCalls, _Asyncio):  # type: ignore[misc]
         self._world = world
         self._scheduler = world.scheduler
         self._lanes = world.scheduler.lanes
+        self._asyncgens: Any = Generators(world)
         self._serial = 0
         self._task_names = 0
         self._clock_resolution = 1e-9
@@ -357,6 +359,15 @@ class SimLoop(NetCalls, _Asyncio):  # type: ignore[misc]
         ):
             return
         self.stop()
+
+    def _asyncgen_finalizer_hook(self, agen: Generator) -> None:
+        node = self._asyncgens.owner(agen)
+        self._asyncgens.discard(agen)
+        if node is None:
+            bury(agen)
+        elif not self.is_closed():
+            with self._world.on(node):
+                self.call_soon(self.create_task, agen.aclose())
 
     def run_forever(self) -> None:
         """Run until :meth:`stop`; the clocks and sockets of this thread are the world's."""

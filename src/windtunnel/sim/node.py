@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import ctypes
 import os
 import random
 from collections.abc import Callable, Coroutine
@@ -33,6 +34,13 @@ IDENTITY: contextvars.ContextVar[tuple[Node, int]] = contextvars.ContextVar("win
 # What was alive on nodes when they crashed, kept until the process ends: a coroutine that is
 # collected runs its ``finally`` blocks, which a crashed program does not.
 _GRAVEYARD: list[object] = []
+# Nor when the interpreter clears the modules as it ends.
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(_GRAVEYARD))
+
+
+def bury(thing: object) -> None:
+    """Keep something of a node that crashed, so that it is never finalised."""
+    _GRAVEYARD.append(thing)
 
 
 class Node:
@@ -180,7 +188,7 @@ class Node:
                 if isinstance(task, SimTask):
                     task.node = grave
                 left.append(task)
-        _GRAVEYARD.append(left)
+        bury(left)
         self.signal_handlers.clear()
         self._main = None
         # What still belongs to the life that ended is recognised by its number.
