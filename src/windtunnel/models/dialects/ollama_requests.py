@@ -177,7 +177,7 @@ def _common(
     return {
         "schema": schema,
         "json_mode": json_mode,
-        "max_tokens": int(limit) if limit is not None and limit >= 0 else None,
+        "max_tokens": int(limit) if limit is not None and 0 <= limit < 1e9 else None,
         "options": {
             "fresh": fresh,
             "think": body.get("think"),
