@@ -24,7 +24,10 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 async def serve(port: int = 7) -> None:
     server = await asyncio.start_server(answer, "0.0.0.0", port)
-    await server.serve_forever()
+    try:
+        await asyncio.Event().wait()  # not serve_forever: on 3.12.1 it waits for its connections
+    finally:
+        server.close()
 
 
 async def ask(host: str, *lines: bytes, pause: float = 0.0) -> list[bytes]:
