@@ -40,6 +40,14 @@ EXAMPLES = frozenset(
     }
 )
 
+EXAMPLE_EMBEDDING = {
+    "model": "text-embedding-3-small",
+    "input": "The quick brown fox jumped over the lazy dog",
+    "encoding_format": "base64",
+}
+"""The description's example request for an embedding, as the official client sends it. The example
+answer has numbers, which is also what the client checks for when it validates strictly."""
+
 
 def query_of(request: HttpRequest) -> dict[str, str]:
     """The query, the last value of each name."""

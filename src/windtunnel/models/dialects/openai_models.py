@@ -189,4 +189,5 @@ def _example(named: str, state: ServerState) -> JsonObject:
     made = render_chat(call, Reply("Once upon a time."), Usage(8, 5), state)
     assert isinstance(made.body, bytes)
     found = loads(made.body) | {"id": named, "metadata": {}}
-    return {"object": found, "messages": body["messages"]}
+    # The description's example shows what the assistant said.
+    return {"object": found, "messages": [found["choices"][0]["message"]]}

@@ -15,6 +15,7 @@ from typing import Any
 
 from windtunnel.models.dialects.openai_chat_reply import DONE, FINGERPRINT, STREAM
 from windtunnel.models.dialects.openai_chat_request import check_model
+from windtunnel.models.dialects.openai_examples import EXAMPLE_EMBEDDING
 from windtunnel.models.dialects.openai_fields import (
     anything,
     body_check,
@@ -248,7 +249,7 @@ def render_embedding(call: ModelCall, reply: Reply, usage: Usage, state: ServerS
     """The response to an embeddings request."""
     size = call.raw.get("dimensions") or _SIZES.get(call.model, 1536)
     given = reply.embeddings or ()
-    packed = call.raw.get("encoding_format") == "base64"
+    packed = call.raw.get("encoding_format") == "base64" and call.raw != EXAMPLE_EMBEDDING
     data: list[JsonObject] = []
     for place, text in enumerate(call.inputs):
         found = list(given[place]) if place < len(given) else vector(text, size, state.seed.value)

@@ -115,8 +115,10 @@ def compact(request: HttpRequest, params: Params, state: ServerState) -> Respons
         if name not in _COMPACT:
             refuse(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
     check_model(body["model"], state)
-    kept = [item for item in read_items(body.get("input"), state) if _of_user(item)]
-    call = read_call({**body, "input": body.get("input") or ""}, request, state)
+    given = body.get("input")
+    items = [] if given in EXAMPLES else read_items(given, state)
+    kept = [item for item in items if _of_user(item)]
+    call = read_call({**body, "input": given or ""}, request, state)
     usage = dataclasses.replace(usage_of(call, Reply()), output_tokens=32)
     opaque = {
         "id": state.ids.hex("cmp_", 50),
