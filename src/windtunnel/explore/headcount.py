@@ -45,7 +45,18 @@ class Headcount:
 def _numbers() -> frozenset[str]:
     found = [f"fd {name}" for name in os.listdir(_DESCRIPTORS)]
     with contextlib.suppress(OSError):
-        for name in os.listdir(_TASKS):
-            with open(f"{_TASKS}/{name}/children") as file:
-                found.append(f"task {name} {file.read()}")
+        tasks = os.listdir(_TASKS)
+        found += tasks
+        if _has_children():
+            for name in tasks:
+                with open(f"{_TASKS}/{name}/children") as file:
+                    found.append(f"children {file.read()}")
     return frozenset(found)
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True

@@ -218,7 +218,8 @@ class OneSeed:
         if self._in_body:
             self._verdict()  # the runner is the test's own, or unittest's
         for node in loop.world.nodes.values():
-            node.resume()  # what is paused could not be cancelled
+            if node is not loop.world.test:
+                node.vanish()  # cancelling servers would only write errors into the log
         if self.verdict is not None and self.error is None:
             self.leaks += leaks(loop.world, loop)
 
