@@ -6,8 +6,8 @@
 asyncio streams at both ends. ``websockets``: messages of 64 bytes, that library's client and
 server. Each measurement is a process of its own; rounds are interleaved; a ratio is the median
 of the rounds' ratios. Ours picks tasks at random, writes each pick to the tape, keeps every
-message for the story, and draws each message's latency from a distribution, also on the tape; peers draw it too.
-seedloop has no streams; its figure is for messages of its own transport, without asyncio's.
+message for the story, and draws each message's latency from a distribution, also on the tape;
+peers draw it too. seedloop has no streams; its figure is for messages of its own transport.
 """
 
 from __future__ import annotations
