@@ -26,6 +26,7 @@ OLD_PYTEST = "3.12"
 # Proved once, since they do not depend on the interpreter.
 ONCE = ["tests/docs", "tests/coexistence", "tests/house"]
 COEXIST = ROOT / ".venv-coexist"
+FRAMEWORKS = ROOT / ".venv-frameworks"
 
 
 def main() -> int:
@@ -66,6 +67,8 @@ def _set_up(pool: steps.Steps, *, lint_only: bool) -> tuple[str, dict[str, Path]
         steps.say(f"  not found, so not tested on: Python {', '.join(absent)}")
     todo = [Step("Debian packages", debian.install_missing)]
     todo.append(_environment(COEXIST, environments.base_python(), _coexist_packages()))
+    frameworks = environments.group("frameworks")
+    todo.append(_environment(FRAMEWORKS, environments.base_python(), frameworks))
     for v, path in others.items():
         todo.append(_environment(_folder(v), path, _suite_packages(v)))
     failed = [result for result in pool.run(todo) if result.code]

@@ -83,6 +83,7 @@ class Anthropic:
         Route("GET", "/v1/messages/batches/{batch}/results", "batch_results"),
     )
     default_models: tuple[str, ...] = models.DEFAULT_MODELS
+    pure = frozenset({"messages"})
     request_id_header = "request-id"
     headers: tuple[tuple[str, str], ...] = (
         ("anthropic-organization-id", "00000000-0000-4000-8000-000000000000"),

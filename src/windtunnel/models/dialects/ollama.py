@@ -142,7 +142,8 @@ class Ollama:
         if error.param is None and error.message.startswith(("Invalid URL (", "Not allowed to ")):
             words = b"404 page not found" if error.status == 404 else b"405 method not allowed"
             return Response(error.status, words, "text/plain")
-        return Response(error.status, dumps({"error": message_of(error)}), requests.JSON)
+        status = 503 if error.status == 529 else error.status  # which is Anthropic's alone
+        return Response(status, dumps({"error": message_of(error)}), requests.JSON)
 
     def stream_error(self, error: ReplyError, call: ModelCall) -> bytes:
         """The line by which Ollama reports an error once it has begun to answer."""
