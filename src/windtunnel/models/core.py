@@ -145,6 +145,9 @@ class ModelCore:
         self.limiter: Limiter | None = None
         """What clients may use in a minute, None for no limit."""
         self.upstream: Upstream | None = None
+        """Who is asked when no script fits."""
+        self.looks: list[Callable[[], None]] = []
+        """What is done before each request."""
         self._models = models if models is None else tuple(models)
         self._weather: faults.Weather | None = None
         self._began = self.clock.monotonic()
@@ -175,6 +178,7 @@ class ModelCore:
         self.unmatched.clear()
         self.defects.clear()
         self.failures.clear()
+        self.looks.clear()
         self.outage = self.pace = self.limiter = self.upstream = self._weather = None
         self.state.forget(self._models)
         self._stock()
@@ -191,6 +195,8 @@ class ModelCore:
 
     def handle(self, request: HttpRequest) -> Plan | Awaitable[Plan]:
         """The bytes that answer a request; to be awaited where a function that answers is."""
+        for look in self.looks:
+            look()
         recorded = self.journal.begin(request, self.state.ids.time())
         known = self._known.get(request.body)
         if known is not None and known.holds_for(request, self):
@@ -251,6 +257,17 @@ class ModelCore:
         if not isinstance(response.body, bytes):
             response.body = b"".join(chunk.data for chunk in response.body)
         return response
+
+    def read(self, request: HttpRequest) -> ModelCall | None:
+        """What a request asks a model; None where it asks none, or would be refused."""
+        spoken, endpoint, params = self._routes.find(request)
+        if endpoint == "":
+            return None
+        try:
+            call = spoken.parse(endpoint, request, params, self.state)
+        except RefusedError:
+            return None
+        return call if isinstance(call, ModelCall) else None
 
     def malformed(self, status: int, message: str) -> Plan:
         """What is said to bytes that are no request, before the connection is closed."""

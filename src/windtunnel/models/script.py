@@ -52,6 +52,8 @@ class Script:
     ) -> None:
         self.conditions = tuple(asked)
         self.kind = kind
+        self.any_kind = False
+        """Whether it is for calls of every kind."""
         self.written = written
         """Where it stands, as ``file:line``."""
         self.count = 0
@@ -157,7 +159,9 @@ class Script:
 
     def meets(self, call: ModelCall) -> bool:
         """Whether all conditions but ``nth`` hold."""
-        if self.kind is None:
+        if self.any_kind:
+            pass
+        elif self.kind is None:
             if call.kind not in _SPOKEN:
                 return False
         elif call.kind != self.kind:

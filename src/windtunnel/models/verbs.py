@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from windtunnel.core.errors import UsageError
 from windtunnel.core.faults import Argument, Fault, FaultPlan
 from windtunnel.models import faults
+from windtunnel.models.asserting import Asserting
+from windtunnel.models.cassettes import Cassette
 from windtunnel.models.conditions import Text
 from windtunnel.models.core import ModelCore
+from windtunnel.models.files import ScriptFile
 from windtunnel.models.journal import Recorded
 from windtunnel.models.limits import Limiter
 from windtunnel.models.pace import Distribution, Pace, pace_of
 from windtunnel.models.protocol import Kind, ModelCall
+from windtunnel.models.relay import Mode, Relay, import_vcr
+from windtunnel.models.scenario import Scenario
 from windtunnel.models.script import Nth, Script
 from windtunnel.models.state import ModelEntry
 
 
-class Verbs:
+class Verbs(Asserting):
     """What can be said to a model server; :class:`~windtunnel.models.server.ModelServer` is one."""
 
     core: ModelCore
@@ -178,6 +184,44 @@ class Verbs:
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
         )
+
+    def scenario(self, name: str) -> Scenario:
+        """Begin a scenario: scripts that belong together, for a conversation's turns."""
+        return Scenario(name, self.core)
+
+    def load(self, path: str | Path) -> ScriptFile:
+        """Answer by the scripts of a YAML or JSON file, read again whenever it changes.
+
+        :raises UsageError: saying which entry of it cannot be meant.
+        """
+        made = ScriptFile(path, self.core)
+        self.core.looks.append(made.look)
+        return made
+
+    def use_cassette(
+        self,
+        path: str | Path,
+        mode: Mode = "replay",
+        *,
+        upstream: str | None = None,
+        hidden: Iterable[str] = (),
+    ) -> Relay:
+        """Answer what no script fits from a recording, or have it recorded.
+
+        :param path: the cassette, a YAML file.
+        :param mode: ``replay``; ``record`` to ask the real server every time and begin the file
+            anew; ``record_missing`` to ask it for what is not in the file.
+        :param upstream: base URL of the real server; the provider's own by default.
+        :param hidden: texts to blank in what is written, besides what looks like a secret.
+        :raises UsageError: when there is nothing to replay.
+        """
+        relay = Relay(self.core, path, mode, upstream, tuple(hidden))
+        self.core.upstream = relay
+        return relay
+
+    def import_vcr(self, source: str | Path, target: str | Path) -> Cassette:
+        """Make a cassette of one that VCR.py has recorded, at ``target``."""
+        return import_vcr(source, target, self.core)
 
     # -- models ----------------------------------------------------------------------------------
 
