@@ -174,6 +174,12 @@ class Node:
             if not future.done():
                 future.set_exception(NodeCrashedError(f"node {self.name!r} crashed"))
 
+    def vanish(self) -> None:
+        """End it without a trace: the test is over, and what it still runs is no part of it."""
+        if self.state in ("up", "paused"):
+            self.state = "stopped"
+            self._bury()
+
     def _bury(self) -> None:
         """Take everything that would still run on it out of the world, alive."""
         scheduler = self.world.scheduler
@@ -253,6 +259,18 @@ class Node:
             self.state = "stopped"
             self.world.net.node_stopped(self)
             self._bury()
+
+    def end(self) -> None:
+        """The run is over: nothing on it runs any more, as after a crash, and no story tells it.
+
+        Cancelling its program instead would bring errors that are nobody's: a server that waits
+        for its clients, a handler whose cancellation is logged.
+        """
+        if self.index == 0 or self.state not in ("up", "paused"):
+            return
+        self.state = "stopped"
+        self._bury()
+        self.world.net.node_crashed(self, "reset")
 
     def pause(self) -> None:
         """Stop its process as SIGSTOP does: time goes on, it does not."""
