@@ -116,7 +116,7 @@ class SimulatedAttempts(fork.ForkedAttempts):
         reports = super().__call__(item, nextitem)
         if self._check is not None and self._summary.died_at is None:
             self._check.check(item, self._summary, reports, partial(self._suspects, item))
-        self._reporter.complete(item, self._plan, self._summary, reports)
+        self._reporter.complete(item, self._summary, reports)
         return reports
 
     def after_last_test(self) -> None:

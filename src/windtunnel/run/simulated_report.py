@@ -12,7 +12,7 @@ import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprFileLocation, ReprTracebackNative
 
 from windtunnel.core import Sample, Violation, emit
-from windtunnel.explore import Plan, TapeFile, Token
+from windtunnel.explore import TapeFile, Token
 from windtunnel.run.fingerprint import Fingerprint, environment_text
 from windtunnel.run.session import RunState
 from windtunnel.run.simulated import hash_seed
@@ -33,7 +33,7 @@ class Reporter:
         self._replay = replay
 
     def complete(
-        self, item: pytest.Item, plan: Plan, summary: Summary, reports: list[pytest.TestReport]
+        self, item: pytest.Item, summary: Summary, reports: list[pytest.TestReport]
     ) -> None:
         """Say what there is to be said beyond the reports themselves."""
         if not summary.passed and not summary.failed:
