@@ -239,6 +239,16 @@ def test_a_tape_of_another_run_is_noticed_at_the_first_choice_that_differs():
     assert "something else" in str(caught.value)
 
 
+def test_a_replay_that_is_left_draws_anew():
+    world = worlds.make(3)
+    worlds.run(busy, world)
+    again = worlds.make(4, replay=world.tape.entries())
+    assert again.tape.replaying
+    again.tape.leave_replay()
+    again.choose("something else", 3)
+    assert not again.tape.replaying
+
+
 PROGRAM = """
 import asyncio, json, sys
 sys.path[:0] = json.loads(sys.argv[1])

@@ -15,7 +15,7 @@ from windtunnel.core import seed as core_seed
 from windtunnel.core.seed import Seed
 from windtunnel.explore import logs, loops
 from windtunnel.explore.headcount import Headcount
-from windtunnel.explore.until import Until
+from windtunnel.explore.until import StepReached, Until
 from windtunnel.explore.verdict import Verdict, leaks
 from windtunnel.sim import intercept, story, trace_file
 from windtunnel.sim.config import WorldConfig
@@ -54,6 +54,8 @@ class Told:
     @classmethod
     def of(cls, world: World, error: BaseException | None) -> Told:
         """The story so far."""
+        if isinstance(error, StepReached):
+            error = None  # nothing was violated
         return cls(story.text(world, error).rstrip(), story.svg(world, error))
 
 

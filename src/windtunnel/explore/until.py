@@ -42,6 +42,7 @@ class Until:
             if self._count == self._step:
                 if self._at_stop is not None:
                     self._at_stop(self._world)
+                self._world.tape.leave_replay()  # what is cleaned up now was not on it
                 raise StepReached(self._text(entry))
             if append is not None:
                 append(entry)

@@ -68,6 +68,10 @@ class Tape:
         """Whether recorded choices are left."""
         return self._replay is not None and self._position < len(self._replay)
 
+    def leave_replay(self) -> None:
+        """From here on, draw anew: the run is about to leave the one that is repeated."""
+        self._replay = None
+
     def words(self, count: int) -> array[int]:
         """So many draws of the schedule's stream, each a whole number below 2**30.
 
