@@ -21,6 +21,7 @@ from windtunnel.models.clock import WORLD_CLOCK
 from windtunnel.models.dialects import ALL, Dialect, dialect
 from windtunnel.models.framing import Framer
 from windtunnel.models.journal import Journal, Recorded
+from windtunnel.models.known import Known
 from windtunnel.models.limits import Limiter
 from windtunnel.models.nearest import explain
 from windtunnel.models.pace import Pace
@@ -34,10 +35,9 @@ from windtunnel.models.protocol import (
     Reply,
     ReplyError,
     Response,
-    Usage,
 )
-from windtunnel.models.routing import Routes
-from windtunnel.models.script import Outcome, Script, Scripts
+from windtunnel.models.routing import routes_of
+from windtunnel.models.script import Outcome, Scripts
 from windtunnel.models.state import ServerState
 
 Upstream: TypeAlias = Callable[[ModelCall, Dialect], "Response | Awaitable[Response] | None"]
@@ -46,50 +46,6 @@ Upstream: TypeAlias = Callable[[ModelCall, Dialect], "Response | Awaitable[Respo
 _NAMESPACE = "x-windtunnel-namespace"
 _REMEMBERED = 512
 _REMEMBERED_BYTES = 16_384
-
-
-class Known:
-    """What a request asks, and the scripts that fit it: worked out once for the same bytes.
-
-    Clients under test ask the same again and again (retries, loops, load); what was parsed and
-    validated then need not be again, as long as the models and the scripts are the same.
-    """
-
-    __slots__ = ("_headers", "_models", "_path", "_scripts", "call", "fitting", "spoken", "used")
-
-    def __init__(
-        self, spoken: Dialect, call: ModelCall, request: HttpRequest, core: ModelCore
-    ) -> None:
-        self.spoken = spoken
-        self.call = call
-        self.fitting: tuple[Script, ...] | None = None
-        self.used: tuple[Reply, Usage] | None = None
-        self._headers = request.headers
-        self._path = request.path
-        self._models = core.state.models.version
-        self._scripts = core.scripts.version
-
-    def holds_for(self, request: HttpRequest, core: ModelCore) -> bool:
-        """Whether it is what that request, of the same body, asks."""
-        # Heads are kept parsed (see `wire`), so that equal ones are the same object.
-        return (
-            self._headers is request.headers
-            and self._path is request.path
-            and self._models == core.state.models.version
-            and self._scripts == core.scripts.version
-        )
-
-    def fits(self, scripts: Scripts) -> tuple[Script, ...]:
-        """The scripts that fit the call."""
-        if self.fitting is None or not scripts.pure:
-            self.fitting = scripts.fitting(self.call)
-        return self.fitting
-
-    def usage(self, reply: Reply) -> Usage:
-        """The tokens of the call and that reply."""
-        if self.used is None or self.used[0] is not reply:
-            self.used = reply, tokens.usage_of(self.call, reply)
-        return self.used[1]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -158,7 +114,7 @@ class ModelCore:
             count=tokens.count,
             models=self._models,
         )
-        self._routes = Routes(self.dialects)
+        self._routes = routes_of(self.dialects)
         self._known: dict[bytes, Known] = {}
         self._framers = {spoken.name: Framer(spoken, self.state) for spoken in self.dialects}
         self._stock()

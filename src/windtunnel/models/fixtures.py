@@ -38,12 +38,13 @@ class FixtureServer(ModelServer):
         """Have an address, and somebody who looks after it until the test's loop does."""
         self._sock = bound(self.host, 0)
         self._port = self._sock.getsockname()[1]
-        self._lookout = HOUSE.call(Lookout, self.core, self._sock, HOUSE.enter())
+        self._lookout = Lookout(self.core, self._sock, HOUSE.enter())
+        HOUSE.post(self._lookout.begin)
 
     def leave_port(self) -> None:
         """Give the address up."""
         if self._lookout is not None:
-            HOUSE.call(self._lookout.close)
+            HOUSE.post(self._lookout.close)  # which has a descriptor of its own
             HOUSE.leave()
             self._sock.close()
             self._lookout = None
@@ -53,6 +54,7 @@ class FixtureServer(ModelServer):
         loop = asyncio.get_running_loop()
         sock = bound(self.host, self.port) if _simulated(loop) else self._sock.dup()
         listener = Listener(self.core, sock, loop)
+        listener.begin()
         try:
             return await body
         finally:

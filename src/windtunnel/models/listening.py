@@ -59,15 +59,22 @@ class Listener:
         self.loop = loop
         self._core = core
         self.sock = sock
+        self._server: asyncio.AbstractServer | None = None
+
+    def begin(self) -> None:
+        """Serve from now on; called in the loop. Who connects earlier is kept waiting."""
         # Nothing in this waits, so it is done at once, inside a running loop too.
-        self._server = _at_once(loop.create_server(self._connected, sock=sock, backlog=_BACKLOG))
+        self._server = _at_once(
+            self.loop.create_server(self._connected, sock=self.sock, backlog=_BACKLOG)
+        )
 
     def _connected(self) -> Connection:
         return Connection(self._core, self.loop, self.connections)
 
     def close(self) -> None:
         """Listen no more and drop all clients; called in the loop."""
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
         for connection in list(self.connections):
             connection.drop()
 
@@ -89,6 +96,9 @@ class Lookout:
         self._loop = loop
         self._sock = sock.dup()
         self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Look out from now on; called in the loop."""
         self._watch()
 
     def _watch(self) -> None:
@@ -123,7 +133,7 @@ class Lookout:
         """Look out no more and drop those taken in; called in the loop."""
         if self._timer is not None:
             self._timer.cancel()
-        else:
+        elif self._sock.fileno() >= 0:
             self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
         for one in list(self.connections):

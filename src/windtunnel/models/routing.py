@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import unquote
 
 from windtunnel.models.dialects import Dialect
@@ -19,6 +20,12 @@ _NAME = re.compile(r"\{(\w+)(:path)?\}")
 _NONE: dict[str, str] = {}
 
 Found = tuple[Dialect, str, Params]
+
+
+@lru_cache(maxsize=32)
+def routes_of(dialects: tuple[Dialect, ...]) -> Routes:
+    """The routes of these dialects, compiled once."""
+    return Routes(dialects)
 
 
 class Routes:

@@ -121,10 +121,11 @@ class ModelServer(Verbs):
         self._port = sock.getsockname()[1]
         if loop is not None:
             self._listener = Listener(self.core, sock, loop)
+            self._listener.begin()
         else:
             self._in_house = True
-            house = HOUSE.enter()
-            self._listener = HOUSE.call(Listener, self.core, sock, house)
+            self._listener = Listener(self.core, sock, HOUSE.enter())
+            HOUSE.post(self._listener.begin)  # it listens already: nobody need wait for this
         if self._opened is not None:  # opened before the port was known
             self.close_in_process()
             self.open_in_process()

@@ -62,6 +62,11 @@ class HouseLoop:
         if thread is not threading.current_thread():
             thread.join()
 
+    def post(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Have a function called in the loop's thread, soon; whoever posts has entered the loop."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(function, *arguments)
+
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function in the loop's thread; what it returns or raises is the caller's.
 
