@@ -52,6 +52,8 @@ def suspects(world: World, first: str = "") -> list[Suspect]:
             for name, value in frame.f_locals.items():
                 found |= dict.fromkeys(_in(name, value, place))
             module = str(frame.f_globals.get("__name__"))
+            if module.partition(".")[0] == "asyncio":
+                continue  # its sets are caches, looked into and never walked
             globals_of[id(frame.f_globals)] = (f"module {module}", frame.f_globals)
     for place, names in globals_of.values():
         for name, value in list(names.items()):
