@@ -112,3 +112,28 @@ class Tiny:
 
 
 register(Tiny())
+
+
+def asked(text: str = "hello", **more: Any) -> HttpRequest:
+    """A request in this dialect."""
+    return HttpRequest("POST", "/tiny/say", body=jsonio.dumps({"text": text, **more}))
+
+
+def sent(plan: Any) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of a plan, as they go out; a chunked body is undone."""
+    data = b"".join(step.data for step in plan.steps)
+    head, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    if headers.get("transfer-encoding") == "chunked":
+        from windtunnel.models.wire import Chunked
+
+        undone = Chunked()
+        undone.feed(body)
+        body = b"".join(undone.parts)
+    return int(first.split(" ")[1]), headers, body
+
+
+def said(plan: Any) -> Any:
+    """The JSON body of a plan."""
+    return jsonio.loads(sent(plan)[2])

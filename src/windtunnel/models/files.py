@@ -20,7 +20,10 @@ scenarios:
 from __future__ import annotations
 
 import difflib
+import functools
+import importlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +62,8 @@ def read(path: Path) -> Any:
     try:
         if path.suffix == ".json":
             return json.loads(text)
-        return yaml_library().safe_load(text)
+        library = yaml_library()
+        return library.load(text, Loader=_loader(library))
     except ValueError as error:
         raise UsageError(f"{path} is not JSON", found=str(error)) from None
     except yaml_library().YAMLError as error:
@@ -72,10 +76,27 @@ def yaml_library() -> Any:
     :raises MissingExtraError: where it is not installed.
     """
     try:
-        import yaml
+        return importlib.import_module("yaml")
     except ImportError:
         raise MissingExtraError("models", needed_for="reading or writing YAML") from None
-    return yaml
+
+
+@functools.cache
+def _loader(library: Any) -> Any:
+    """A safe loader to which only true and false are booleans, as in YAML 1.2: the key ``on`` and
+    the answer ``yes`` are words."""
+
+    class Loader(library.SafeLoader):  # type: ignore[misc]
+        """Reads plain data."""
+
+    known = library.SafeLoader.yaml_implicit_resolvers
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in pairs if not tag.endswith(":bool")]
+        for first, pairs in known.items()
+    }
+    booleans = re.compile("^(?:true|True|TRUE|false|False|FALSE)$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", booleans, list("tTfF"))
+    return Loader
 
 
 class ScriptFile:

@@ -59,30 +59,37 @@ class Routes:
 
     def refusal(self, request: HttpRequest) -> ReplyError:
         """Why there is no endpoint: the path is unknown, or the method is wrong for it."""
-        path = self._stripped(request.path)[1]
-        known = any(path == known for _, known in self._static) or any(
-            pattern.fullmatch(path) for _, pattern, _, _ in self._patterns
-        )
-        if known:
+        path = _plain(request.path)
+        if self._has(path) or self._has(self._stripped(path)[1]):
             return ReplyError(405, "invalid_request", f"Not allowed to {request.method} on {path}")
         return ReplyError(404, "not_found", f"Invalid URL ({request.method} {path})")
 
+    def _has(self, path: str) -> bool:
+        return any(path == known for _, known in self._static) or any(
+            pattern.fullmatch(path) for _, pattern, _, _ in self._patterns
+        )
+
     def _find(self, request: HttpRequest) -> Found:
-        named, path = self._stripped(request.path)
-        candidates = self._candidates(request.method, path)
-        if not candidates and request.method == "HEAD":
-            candidates = self._candidates("GET", path)
-        if named is not None:
-            candidates = [found for found in candidates if found[0] is named]
+        path = _plain(request.path)
+        candidates = self._of_method(request.method, path)
+        named = None
+        if not candidates:
+            named, path = self._stripped(path)
+            if named is not None:
+                candidates = self._of_method(request.method, path)
+                candidates = [found for found in candidates if found[0] is named]
         if not candidates:
             return named or self._likely(request, path), "", _NONE
         return self._best(request, candidates)
 
+    def _of_method(self, method: str, path: str) -> list[Found]:
+        candidates = self._candidates(method, path)
+        if not candidates and method == "HEAD":
+            candidates = self._candidates("GET", path)
+        return candidates
+
     def _stripped(self, path: str) -> tuple[Dialect | None, str]:
-        """The dialect that the first segment names, and the path without it; and the path as the
-        routes write it, with neither doubled nor trailing slashes."""
-        if "//" in path or (len(path) > 1 and path[-1] == "/"):
-            path = re.sub("/+", "/", path).rstrip("/") or "/"
+        """The dialect that the first segment names, and the path without it."""
         first, _, rest = path[1:].partition("/")
         named = self._by_name.get(first)
         return (named, f"/{rest}") if named is not None else (None, path)
@@ -123,6 +130,13 @@ class Routes:
             if any(route.path.startswith(first) and first != "/" for route in spoken.routes):
                 return spoken
         return self._dialects[0]
+
+
+def _plain(path: str) -> str:
+    """The path as the routes write it, with neither doubled nor trailing slashes."""
+    if "//" in path or (len(path) > 1 and path[-1] == "/"):
+        return re.sub("/+", "/", path).rstrip("/") or "/"
+    return path
 
 
 def _expression(path: str) -> str:
