@@ -25,9 +25,11 @@ DEFAULT_SEEDS = 10
 
 
 @overload
-def simulated(test: F, /) -> F: ...
+def simulated(test: F, /) -> F:
+    """The marker alone: the run's setting says under how many seeds."""
 @overload
-def simulated(*, seeds: int = ..., **world: Any) -> Callable[[F], F]: ...
+def simulated(*, seeds: int = ..., **world: Any) -> Callable[[F], F]:
+    """The marker with its settings."""
 def simulated(test: Any = None, /, **settings: Any) -> Any:
     """Run an async test in the simulated world, once under each of many seeds.
 
