@@ -41,10 +41,10 @@ def test_httpcore2_does_not(pytester: pytest.Pytester, monkeypatch: pytest.Monke
 
 
 def test_conditions_of_python_before_3_13_lose_a_notification(pytester: pytest.Pytester) -> None:
-    result = prove(pytester, "condition_notify.py", 100)
+    result = prove(pytester, "condition_notify.py", 300)
     if sys.version_info < (3, 13):
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(["*1 items are left, and takers wait*"])
     else:
         result.assert_outcomes(passed=1)
-        assert seeds_run(pytester) == 100
+        assert seeds_run(pytester) == 300
