@@ -9,6 +9,7 @@ how long it takes (faults and pace). Every way in, sockets or none, calls this a
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
@@ -309,15 +310,17 @@ class ModelCore:
             plan.recorded = recorded
             return plan
         for one in recorded.faults:
-            response = faults.spoil(response, one, lambda: self._error_frame(spoken, recorded))
+            error = faults.error_of(one) if one.verb == "error_event" else ReplyError(500, "server")
+            response = faults.spoil(
+                response, one, functools.partial(self._error_frame, spoken, recorded, error)
+            )
         plan = framer.plan(recorded.request, response, pace, written, rate)
         for one in recorded.faults:
             plan = faults.bend(plan, one)
         plan.recorded = recorded
         return plan
 
-    def _error_frame(self, spoken: Dialect, recorded: Recorded) -> bytes:
-        error = ReplyError(500, "server")
+    def _error_frame(self, spoken: Dialect, recorded: Recorded, error: ReplyError) -> bytes:
         if recorded.call is not None and recorded.call.stream:
             return spoken.stream_error(error, recorded.call)
         body = spoken.error(error, recorded.request, self.state).body

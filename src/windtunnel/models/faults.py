@@ -21,7 +21,8 @@ from windtunnel.models.protocol import Chunk, Plan, ReplyError, Response, Step
 # -- errors instead of an answer -------------------------------------------------------------------
 
 
-def _status(fault: Fault) -> ReplyError:
+def error_of(fault: Fault) -> ReplyError:
+    """The error that a fault's arguments ``status``, ``kind`` and ``message`` describe."""
     status = int(_number(fault, "status", 500))
     usual = KINDS.get(status, "server" if status >= 500 else "invalid_request")
     kind = str(fault.arguments.get("kind") or usual)
@@ -38,7 +39,7 @@ def _of(status: int, kind: str, message: str = "") -> Callable[[Fault], ReplyErr
 
 
 ERRORS: dict[str, Callable[[Fault], ReplyError]] = {
-    "status": _status,
+    "status": error_of,
     "rate_limit": _of(429, "rate_limit"),
     "quota": _of(429, "quota"),
     "overloaded": _of(529, "overloaded"),
@@ -89,7 +90,7 @@ FRAMES: dict[str, Callable[[Iterable[Chunk], Fault, bytes], Iterator[Chunk]]] = 
     "error_event": _error_event,
 }
 """Verbs that change frames. Arguments: ``event`` (the API's name for it) or ``number`` (from 0)
-says which, ``after`` how many go before an error."""
+says which, ``after`` how many go before an error, which has a ``status``, ``kind``, ``message``."""
 
 
 def _choice(fault: Fault) -> Callable[[int, Chunk], bool]:

@@ -156,6 +156,8 @@ class Verbs(Asserting):
             ``"reset"``, with its ``arguments``.
         """
         if fault is not None and status is None:
+            said = {"message": message, "retry_after_s": retry_after_s}
+            arguments |= {name: value for name, value in said.items() if value}
             made = Fault(fault, "*", arguments=arguments)
             faults.check(made)
         elif arguments or fault is not None:

@@ -74,7 +74,8 @@ def _syntax_error(data: bytes) -> str:
         }.get(error.msg, "looking for beginning of value")
         if error.msg.startswith("Unterminated string"):
             return "unexpected EOF"
-        return f"invalid character {text[error.pos]!r} {where}"
+        found = {"'": "\\'", "\\": "\\\\"}.get(text[error.pos], text[error.pos])
+        return f"invalid character '{found}' {where}"
     except (ValueError, RecursionError):
         pass
     return "invalid character '\\x00' looking for beginning of value"

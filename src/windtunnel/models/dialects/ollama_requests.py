@@ -12,6 +12,7 @@ from typing import Any
 from windtunnel.models.dialects import ollama_fields as fields
 from windtunnel.models.dialects import ollama_models as shelf
 from windtunnel.models.dialects.ollama_fields import body_of, refuse, refused
+from windtunnel.models.dialects.schemas import schema_fault
 from windtunnel.models.jsonio import dumps
 from windtunnel.models.protocol import (
     HttpRequest,
@@ -198,6 +199,8 @@ def _format(given: Any) -> tuple[JsonObject | None, bool]:
     if given == "json":
         return None, True
     if isinstance(given, dict):
+        if schema_fault(given) is not None:
+            refuse("invalid JSON schema in format", 500, "server")
         return given, True
     shown = dumps(given).decode().replace("\\", "\\\\").replace('"', '\\"')
     raise refused(
@@ -245,7 +248,7 @@ def _conversation(given: Sequence[Any]) -> tuple[str, tuple[Message, ...]]:
     calls: list[ToolCall] = []
     for message in given:
         message = message or {}
-        written = message.get("role", "")
+        written = message.get("role") or ""
         role = _ROLES.get(written.lower())
         if role is None:
             refuse(f"Invalid role: {written}")
