@@ -54,7 +54,11 @@ def environment(hash_seed: str = "0") -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("PYTEST_", "COV_", "CI"))
     }
-    return {**kept, "PYTHONHASHSEED": hash_seed, "PYTEST_ADDOPTS": "-p no:syrupy"}
+    return {
+        **kept,
+        "PYTHONHASHSEED": hash_seed,
+        "PYTEST_ADDOPTS": "-p no:syrupy -p no:hypothesispytest",
+    }
 
 
 def write(folder: Path, **modules: str) -> None:

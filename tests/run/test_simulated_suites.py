@@ -66,6 +66,7 @@ def test_a_failing_seed_fails_a_run_of_workers_and_of_xdist(tmp_path: Path) -> N
         assert "replay: windtunnel replay wt1_" in ran.text
 
 
+@pytest.mark.once
 def test_the_base_seed_decides_which_seeds_are_run(tmp_path: Path) -> None:
     simulated_suite.write(tmp_path, test_a=FAILING)
     first, same, other = (
@@ -75,6 +76,7 @@ def test_the_base_seed_decides_which_seeds_are_run(tmp_path: Path) -> None:
     assert first == same != other
 
 
+@pytest.mark.once
 def test_all_seeds_are_run_on_request_and_the_failures_counted(tmp_path: Path) -> None:
     simulated_suite.write(tmp_path, test_a=FAILING)
     ran = pytest_run(tmp_path, "--wt-all-seeds", "--wt-seeds=60", "--wt-seed=3")
@@ -105,6 +107,7 @@ def test_a_test_whose_process_dies_says_under_which_seed(tmp_path: Path) -> None
     assert "the process died under seed " in ran.text
 
 
+@pytest.mark.once
 def test_tests_are_measured_by_coverage_in_their_children(tmp_path: Path) -> None:
     simulated_suite.write(
         tmp_path,
@@ -133,6 +136,7 @@ BAD_MARKERS = {
 }
 
 
+@pytest.mark.once
 def test_a_marker_that_cannot_be_meant_is_one_clear_error(tmp_path: Path) -> None:
     modules = {
         f"test_{number}": f"import pytest\nimport windtunnel as wt\n{test}\n"
@@ -234,6 +238,7 @@ def test_a_suite_without_simulated_tests_imports_nothing_of_the_world(tmp_path: 
     assert ran.code == 0, ran.text
 
 
+@pytest.mark.once
 def test_differences_between_two_processes_are_named(tmp_path: Path) -> None:
     simulated_suite.write(
         tmp_path,
@@ -270,6 +275,7 @@ def test_differences_between_two_processes_are_named(tmp_path: Path) -> None:
     assert "40 Peer, hashed by address" in text
 
 
+@pytest.mark.once
 def test_comparing_processes_needs_a_hash_seed_that_can_be_given_on(tmp_path: Path) -> None:
     simulated_suite.write(tmp_path, test_a=FAILING)
     ran = pytest_run(tmp_path, "--wt-check-determinism", hash_seed="random")
