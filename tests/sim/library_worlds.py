@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -32,6 +33,10 @@ class Run:
     failures: list[tuple[Node, BaseException]]
     escapes: list[EscapeError]
     virtual_s: float
+
+    def digest(self) -> str:
+        """A short text that is the same for the same run."""
+        return hashlib.sha256(repr((self.steps, self.choices)).encode()).hexdigest()
 
 
 def run(main: Main, seed: int, **config: Any) -> Run:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -68,37 +72,55 @@ def test_writes_reach_all_members() -> None:
     assert len({each.result[2][0] for each in runs}) == len(runs)
 
 
-def test_the_cluster_outlives_partitions_crashes_and_restarts() -> None:
-    async def main(world: World) -> list[Any]:
-        start(world)
-        await asyncio.sleep(3)
-        lost = 0
-        async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
-            for turn in range(6):
-                name = random.choice(NAMES)
-                match turn % 3:
-                    case 0:
-                        world.partition(name)
-                    case 1:
-                        world.heal()
-                        world.nodes[name].crash()
-                        await asyncio.sleep(random.uniform(0, 3))
-                        world.nodes[name].restart()
-                    case _:
-                        world.slow("a", "b", latency_s=0.3, jitter_s=0.2)
-                try:
-                    await put(session, random.choice(NAMES), f"k{turn}", str(turn))
-                except (TimeoutError, aiohttp.ClientError):
-                    lost += 1
-                await asyncio.sleep(random.uniform(1, 5))
-            world.heal()
-            await asyncio.sleep(20)
-            await put(session, "a", "last", "word")
-            await asyncio.sleep(5)
-            return [await converged(session, ["last"]), lost]
+async def troubled(world: World) -> list[Any]:
+    """A minute of writes under partitions, crashes and slow links."""
+    start(world)
+    await asyncio.sleep(3)
+    lost = 0
+    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+        for turn in range(6):
+            name = random.choice(NAMES)
+            match turn % 3:
+                case 0:
+                    world.partition(name)
+                case 1:
+                    world.heal()
+                    world.nodes[name].crash()
+                    await asyncio.sleep(random.uniform(0, 3))
+                    world.nodes[name].restart()
+                case _:
+                    world.slow("a", "b", latency_s=0.3, jitter_s=0.2)
+            try:
+                await put(session, random.choice(NAMES), f"k{turn}", str(turn))
+            except (TimeoutError, aiohttp.ClientError):
+                lost += 1
+            await asyncio.sleep(random.uniform(1, 5))
+        world.heal()
+        await asyncio.sleep(20)
+        await put(session, "a", "last", "word")
+        await asyncio.sleep(5)
+        return [await converged(session, ["last"]), lost]
 
-    for each in under_seeds(main, seeds=(1, 2, 3, 4)):
+
+def test_the_cluster_outlives_partitions_crashes_and_restarts() -> None:
+    for each in under_seeds(troubled, seeds=(1, 2, 3, 4)):
         assert each.result[0] == ["word"]
+
+
+def test_another_process_with_another_hash_seed_does_the_same() -> None:
+    code = "import library_worlds as w, test_lib_cluster as t; print(w.run(t.troubled, 7).digest())"
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parent,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert seen == {run(troubled, 7).digest() + "\n"}
 
 
 def test_every_default_that_is_a_clock_is_the_worlds() -> None:
