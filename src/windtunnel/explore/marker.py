@@ -6,7 +6,6 @@ It is pytest's marker and nothing more; the decorator of that name is the same i
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -101,6 +100,8 @@ def _plan(given: Mapping[str, Any]) -> Plan:
     known = [field.name for field in dataclasses.fields(WorldConfig)]
     for name, value in rest.items():
         if name not in known:
+            import difflib
+
             close = difflib.get_close_matches(name, ["seeds", *known], n=1)
             raise UsageError(
                 f"simulated has no setting {name!r}",
