@@ -82,7 +82,7 @@ class Framer:
             limits = (*self._spoken.headers, *self._spoken.rate_headers(rate))
             head = heads.built(response.status, response.content_type, limits)
             head += heads.date_line(second)
-        if self._id_name:
+        if self._id_name and not _has(response, self._spoken.request_id_header):
             head += b"%b: %b\r\n" % (self._id_name, self._spoken.request_id(state).encode())
         if response.headers:
             head += b"".join(heads.line(key, value) for key, value in response.headers)
@@ -112,6 +112,11 @@ class Framer:
     def _chance(self) -> random.Random:
         """Chance for the pace of the next answer."""
         return self._state.random(self._state.ids.hex("pace/", 16))
+
+
+def _has(response: Response, name: str) -> bool:
+    """Whether the dialect wrote that header itself, as it tells the same in the body."""
+    return any(key == name for key, _ in response.headers)
 
 
 def _framed(data: bytes) -> bytes:
