@@ -344,7 +344,7 @@ def _modelfile(entry: ModelEntry, template: str, options: JsonObject, system: st
         "# To build a new Modelfile based on this, replace FROM with:",
         f"# FROM {name}",
         "",
-        f"FROM /root/.ollama/models/blobs/{models.layer(entry, 'model').replace(':', '-')}",
+        f"FROM /usr/share/ollama/.ollama/models/blobs/{models.layer(entry, 'model').replace(':', '-')}",
         f'TEMPLATE """{template}"""',
     ]
     if system:

@@ -10,8 +10,9 @@ import contextlib
 import dataclasses
 import os
 import threading
-import time
 from collections.abc import Mapping
+
+from windtunnel.core.clock import REAL_CLOCK
 
 _TASKS = "/proc/self/task"
 _DESCRIPTORS = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
@@ -54,7 +55,7 @@ class Census:
             lines = self.differences(Census.take())
             if not any(": native, " in line for line in lines):
                 break
-            time.sleep(0.001)
+            REAL_CLOCK.sleep(0.001)
         return lines
 
     def differences(self, after: Census) -> list[str]:
