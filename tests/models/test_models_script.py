@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_dialect import asked, said, sent
 
@@ -439,6 +439,7 @@ SCHEMAS = [
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: next(iter(schema)))
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32))
 def test_a_shaped_value_satisfies_its_schema(schema, seed):
     jsonschema.validate(sample(schema, random.Random(seed)), schema)

@@ -83,12 +83,14 @@ class Interaction:
     """One call and its answer.
 
     :param asked: what the call said, see :func:`canonical`.
-    :param body: the answer's body: parsed where it is JSON, text, or the frames of a stream.
+    :param form: how its body is written: ``json``, ``text``, or ``frames`` of a stream.
+    :param body: the body in that form.
     """
 
     asked: dict[str, Any]
     status: int
     content_type: str
+    form: str
     body: Any
     namespace: str = ""
 
@@ -99,11 +101,11 @@ class Interaction:
 
     def response(self) -> Response:
         """The answer, to be sent."""
-        if isinstance(self.body, dict) and set(self.body) == {"frames"}:
-            frames = [Chunk(str(one).encode(), 1) for one in self.body["frames"]]
+        if self.form == "frames":
+            frames = [Chunk(str(one).encode(), 1) for one in self.body]
             return Response(self.status, frames, self.content_type)
-        if isinstance(self.body, dict) and set(self.body) == {"text"}:
-            return Response(self.status, str(self.body["text"]).encode(), self.content_type)
+        if self.form == "text":
+            return Response(self.status, str(self.body).encode(), self.content_type)
         return Response(self.status, dumps(self.body), self.content_type)
 
 
@@ -156,9 +158,8 @@ class Cassette:
         """Record an answer of those bytes, without writing the file."""
         text = secrets.scrub(body.decode("utf-8", "replace"), self.hidden)
         asked = _scrubbed(call, self.hidden)
-        self._insert(
-            Interaction(asked, status, content_type, _readable(text, content_type), call.namespace)
-        )
+        form, readable = _readable(text, content_type)
+        self._insert(Interaction(asked, status, content_type, form, readable, call.namespace))
 
     def nearest(self, call: ModelCall) -> str:
         """How a call differs from the recorded one most like it."""
@@ -184,7 +185,7 @@ class Cassette:
                     "answered": {
                         "status": one.status,
                         "content_type": one.content_type,
-                        "body": one.body,
+                        one.form: one.body,
                     },
                 }
                 for one in self.interactions
@@ -216,7 +217,7 @@ class Cassette:
                     entry["asked"],
                     int(answered["status"]),
                     str(answered["content_type"]),
-                    answered["body"],
+                    *_body_of(answered),
                     str(entry.get("namespace", "")),
                 )
             except (KeyError, TypeError, ValueError) as error:
@@ -226,16 +227,26 @@ class Cassette:
             self._insert(one)
 
 
-def _readable(text: str, content_type: str) -> Any:
+_FORMS = ("json", "text", "frames")
+
+
+def _body_of(answered: Mapping[str, Any]) -> tuple[str, Any]:
+    for form in _FORMS:
+        if form in answered:
+            return form, answered[form]
+    raise KeyError("one of json, text and frames")
+
+
+def _readable(text: str, content_type: str) -> tuple[str, Any]:
     """A body as it is written: JSON parsed, a stream in its frames, anything else as text."""
     if "event-stream" in content_type:
-        return {"frames": [f"{one}\n\n" for one in text.split("\n\n") if one]}
+        return "frames", [f"{one}\n\n" for one in text.split("\n\n") if one]
     if "ndjson" in content_type:
-        return {"frames": [f"{one}\n" for one in text.split("\n") if one]}
+        return "frames", [f"{one}\n" for one in text.split("\n") if one]
     try:
-        return loads(text.encode())
+        return "json", loads(text.encode())
     except ValueError:
-        return {"text": text}
+        return "text", text
 
 
 def _lines(asked: Mapping[str, Any]) -> list[str]:

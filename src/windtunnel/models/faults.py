@@ -216,8 +216,7 @@ WIRE: dict[str, Callable[[Plan, Fault], Plan]] = {
 (neither: before the head) for reset, close and stall; ``missing`` bytes for truncate; ``size`` and
 ``pause_s`` for slow_drip and split_frames; ``seconds`` for delay."""
 
-REFUSED = "refused"
-VERBS = frozenset((*ERRORS, *FRAMES, *WIRE, "wrong_content_type", REFUSED))
+VERBS = frozenset((*ERRORS, *FRAMES, *WIRE, "wrong_content_type"))
 """Everything that can go wrong."""
 
 

@@ -147,6 +147,17 @@ class ModelServer(Verbs):
             listener.close()
         return self
 
+    def refuse_connections(self) -> None:
+        """Listen no more, for a while: who connects is refused. The port stays this server's."""
+        opened, self._opened = self._opened, None  # it stays open in process
+        port = self.port
+        self.stop()
+        self._wanted_port, self._opened = port, opened
+
+    def accept_connections(self) -> None:
+        """Listen again, on the same port."""
+        self.start()
+
     # -- in process ------------------------------------------------------------------------------
 
     def open_in_process(self: S) -> S:

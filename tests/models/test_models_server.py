@@ -1,0 +1,262 @@
+"""The socket server: HTTP as it must be spoken, in the test's loop and in the house's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+import tiny_dialect  # noqa: F401 - it registers itself
+
+from windtunnel.core.errors import ResourceError, UsageError
+from windtunnel.models import ModelServer, Pace, Reply, serve
+
+HEAD = b"Host: x\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    with serve(("tiny",)) as server:
+        yield server
+
+
+def post(server: ModelServer, text: str = "hello", **more) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
+    try:
+        connection.request("POST", "/tiny/say", json.dumps({"text": text, **more}))
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def request(text: str, extra: bytes = b"", version: bytes = b"1.1") -> bytes:
+    body = json.dumps({"text": text}).encode()
+    head = b"POST /tiny/say HTTP/%b\r\n%b%bContent-Length: %d\r\n\r\n"
+    return head % (version, HEAD, extra, len(body)) + body
+
+
+def exchange(server: ModelServer, *parts: bytes, until: bytes = b"") -> bytes:
+    """Send parts, and read until the server closes or ``until`` was seen."""
+    with socket.create_connection((server.host, server.port), timeout=10) as client:
+        for part in parts:
+            client.sendall(part)
+        data = b""
+        while not (until and until in data):
+            more = client.recv(65536)
+            if not more:
+                break
+            data += more
+        return data
+
+
+def answers(data: bytes) -> list[str]:
+    """The texts of the answers in what was read, in order."""
+    return [json.loads(part.partition(b"\r\n\r\n")[2])["text"] for part in _responses(data)]
+
+
+def _responses(data: bytes) -> list[bytes]:
+    return [b"HTTP/1.1" + part for part in data.split(b"HTTP/1.1")[1:]]
+
+
+def test_a_kept_connection_answers_one_request_after_the_other(server):
+    server.set_response("a", "b", "c")
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
+    found = []
+    for _ in range(3):
+        connection.request("POST", "/tiny/say", json.dumps({"text": "x"}))
+        sock = connection.sock
+        found.append(json.loads(connection.getresponse().read())["text"])
+        assert connection.sock is sock
+    connection.close()
+    assert found == ["a", "b", "c"]
+
+
+def test_requests_sent_at_once_are_answered_in_their_order(server):
+    server.on("slow").reply("slow", latency=0.02)
+    server.on("fast").reply("fast")
+    data = exchange(
+        server, request("slow") + request("fast") + request("fast", b"Connection: close\r\n")
+    )
+    assert answers(data) == ["slow", "fast", "fast"]
+
+
+def test_a_body_may_be_chunked_and_come_in_pieces(server):
+    server.on("hello").reply("world")
+    head = b"POST /tiny/say HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n"
+    head += b"Connection: close\r\n\r\n"
+    pieces = [b"7\r\n", b'{"text"', b'\r\n9\r\n: "hello"', b"\r\n1\r\n}\r\n0", b"\r\n\r\n"]
+    data = exchange(server, head, *pieces)
+    assert answers(data) == ["world"]
+
+
+def test_who_waits_for_100_continue_is_told_to_go_on(server):
+    server.on("hello").reply("world")
+    whole = request("hello", b"Expect: 100-continue\r\nConnection: close\r\n")
+    head, _, body = whole.partition(b"\r\n\r\n")
+    with socket.create_connection((server.host, server.port), timeout=10) as client:
+        client.sendall(head + b"\r\n\r\n")
+        assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(body)
+        assert b'"world"' in client.recv(65536)
+
+
+def test_a_client_of_http_1_0_is_answered_and_hung_up_on(server):
+    data = exchange(server, request("hello", version=b"1.0"))
+    assert data.startswith(b"HTTP/1.1 200 OK")
+    assert b"connection: close" in data
+
+
+@pytest.mark.parametrize("data", [b"\x16\x03\x01\x00", b"GET / HTTP/1.1\r\nbad\r\n\r\n"])
+def test_bytes_that_are_no_request_get_status_400_and_are_hung_up_on(server, data):
+    found = exchange(server, data)
+    assert found.startswith(b"HTTP/1.1 400 Bad Request")
+    assert "error" in json.loads(found.partition(b"\r\n\r\n")[2])
+
+
+def test_a_client_that_says_it_is_done_writing_still_gets_its_answer(server):
+    server.on("slow").reply("slow", latency=0.02)
+    with socket.create_connection((server.host, server.port), timeout=10) as client:
+        client.sendall(request("slow"))
+        client.shutdown(socket.SHUT_WR)
+        data = b""
+        while more := client.recv(65536):
+            data += more
+    assert answers(data) == ["slow"]
+
+
+def test_a_stream_larger_than_any_buffer_arrives_whole_at_a_slow_reader(server):
+    text = "word " * 200_000
+    server.on("much").reply(in_hundreds(text))
+    status, body = post(server, "much", stream=True)
+    assert status == 200
+    pieces = [json.loads(line) for line in body.splitlines()]
+    assert "".join(piece.get("text", "") for piece in pieces) == text
+
+
+def in_hundreds(text: str) -> Reply:
+    return Reply(text, pieces=tuple(text[i : i + 100] for i in range(0, len(text), 100)))
+
+
+def test_a_client_that_hangs_up_in_the_midst_is_noted(server):
+    server.on("slow").reply("a b c d e f", latency=Pace(0.0, tokens_per_s=20))
+    with socket.create_connection((server.host, server.port), timeout=10) as client:
+        body = b'{"text": "slow", "stream": true}'
+        client.sendall(
+            b"POST /tiny/say HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (HEAD, len(body), body)
+        )
+        assert client.recv(10)
+        entry = server.last_request
+        assert entry.state == "answering"
+    with serve(("tiny",)) as other:  # its start and stop pass through the same thread
+        post(other)
+        while entry.state == "answering":
+            post(other)
+    assert entry.state == "aborted"
+
+
+def test_a_port_that_is_taken_is_one_clear_error(server):
+    with pytest.raises(ResourceError, match="cannot listen there"):
+        serve(("tiny",), port=server.port).start()
+
+
+def test_a_server_that_was_not_started_has_no_url():
+    with pytest.raises(UsageError, match="not started"):
+        _ = serve(("tiny",)).url
+
+
+def test_a_stopped_server_refuses_connections_and_can_be_started_again():
+    server = serve(("tiny",)).start()
+    address = server.host, server.port
+    server.stop()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=5)
+    server.start()
+    assert post(server)[0] == 200
+    server.stop()
+    server.stop()
+
+
+def test_nothing_is_left_of_a_stopped_server():
+    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    server = serve(("tiny",)).start()
+    post(server)
+    assert threading.active_count() == threads + 1
+    server.stop()
+    assert threading.active_count() == threads
+    assert len(os.listdir("/proc/self/fd")) == files
+
+
+async def _asked(server: ModelServer) -> bytes:
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(request("hello", b"Connection: close\r\n"))
+    data = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return data
+
+
+def _loops() -> list:
+    import uvloop
+
+    return [asyncio.run, uvloop.run]
+
+
+@pytest.mark.parametrize("run", _loops(), ids=["asyncio", "uvloop"])
+def test_in_an_event_loop_the_server_stands_in_that_loop(run):
+    threads = threading.active_count()
+
+    async def main() -> bytes:
+        async with serve(("tiny",)) as server:
+            server.on("hello").reply("world")
+            assert threading.active_count() == threads
+            return await _asked(server)
+
+    assert answers(run(main())) == ["world"]
+
+
+@pytest.mark.parametrize("run", _loops(), ids=["asyncio", "uvloop"])
+def test_start_and_stop_may_be_awaited_or_not(run):
+    async def main() -> list[bytes]:
+        one = await serve(("tiny",)).start()
+        other = serve(("tiny",)).start()
+        found = [await _asked(one), await _asked(other)]
+        await one.stop()
+        other.stop()
+        return found
+
+    assert all(data.startswith(b"HTTP/1.1 200") for data in run(main()))
+
+
+@pytest.mark.parametrize("run", _loops(), ids=["asyncio", "uvloop"])
+def test_a_function_that_answers_may_await_in_the_tests_loop(run):
+    async def main() -> bytes:
+        gate = asyncio.Event()
+
+        async def answer(call) -> str:
+            await gate.wait()
+            return "after the gate"
+
+        async with serve(("tiny",)) as server:
+            server.on("hello").reply(answer)
+            task = asyncio.create_task(_asked(server))
+            while not server.requests:
+                await asyncio.sleep(0)
+            assert not task.done()
+            gate.set()
+            return await task
+
+    assert answers(run(main())) == ["after the gate"]
+
+
+def test_the_server_of_one_dialect_is_found_by_the_standard_library():
+    with serve(("tiny",)) as server:
+        assert server.environment() == {"TINY_URL": server.url, "TINY_KEY": "windtunnel"}
+        with urllib.request.urlopen(server.url + "/tiny/models") as answer:
+            assert json.load(answer) == {"models": ["tiny-1"]}
