@@ -14,6 +14,7 @@ import re
 from collections.abc import Collection
 from typing import Any, NoReturn
 
+from windtunnel.models.dialects.schemas import schema_fault
 from windtunnel.models.jsonio import loads
 from windtunnel.models.protocol import HttpRequest, JsonObject, RefusedError, ReplyError
 
@@ -154,7 +155,7 @@ def check_request(body: JsonObject, *, counting: bool = False) -> None:
     :param counting: whether only tokens are to be counted, which needs no ``max_tokens``.
     """
     text(need(body, "model"), "model")
-    if not counting:
+    if not counting or body.get("max_tokens") is not None:
         whole(need(body, "max_tokens"), "max_tokens", 0)
     items(need(body, "messages"), "messages")
     for name in body:
@@ -249,7 +250,7 @@ def _check_thinking(body: JsonObject) -> None:
         return
     path = "thinking.enabled.budget_tokens"
     budget = whole(need(thinking, "budget_tokens", "thinking.enabled."), path, 1024)
-    if "max_tokens" in body and budget >= body["max_tokens"]:
+    if body.get("max_tokens") is not None and budget >= body["max_tokens"]:
         raise refused("`max_tokens` must be greater than `thinking.budget_tokens`.")
     if (body.get("tool_choice") or {}).get("type") in ("any", "tool"):
         raise refused("Thinking may not be enabled when tool_choice forces tool use.")
@@ -268,7 +269,10 @@ def _check_output(body: JsonObject) -> None:
             continue
         if need(thing(shape, path), "type", f"{path}.") != "json_schema":
             refuse(f"{path}.type", "Input should be 'json_schema'")
-        thing(need(shape, "schema", f"{path}."), f"{path}.schema")
+        schema = thing(need(shape, "schema", f"{path}."), f"{path}.schema")
+        fault = schema_fault(schema)
+        if fault is not None:
+            refuse(f"{path}.schema", f"Invalid schema: {fault}")
 
 
 # -- the messages ---------------------------------------------------------------------------------

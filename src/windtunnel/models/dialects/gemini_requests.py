@@ -17,6 +17,7 @@ from windtunnel.models.dialects.gemini_fields import (
     refused,
     violated,
 )
+from windtunnel.models.dialects.schemas import schema_fault
 from windtunnel.models.jsonio import dumps
 from windtunnel.models.protocol import (
     HttpRequest,
@@ -124,7 +125,7 @@ def _call(
     config = body.get("generationConfig") or {}
     _check_config(config, name)
     tools = _tools(body.get("tools") or [], name)
-    schema = _schema(config)
+    schema = _schema(config, name)
     mime = config.get("responseMimeType", "")
     thinking = config.get("thinkingConfig") or {}
     return ModelCall(
@@ -222,12 +223,16 @@ def _check_config(config: JsonObject, name: str) -> None:
         raise violated(f"{path}.stop_sequences", "at most 5 stop sequences can be specified.")
 
 
-def _schema(config: JsonObject) -> JsonObject | None:
-    given = config.get("responseJsonSchema")
-    if isinstance(given, dict):
-        return given
-    shape = config.get("responseSchema")
-    return json_schema(shape) if shape else None
+def _schema(config: JsonObject, name: str) -> JsonObject | None:
+    given, field = config.get("responseJsonSchema"), "response_json_schema"
+    if given is None and config.get("responseSchema"):
+        given, field = json_schema(config["responseSchema"]), "response_schema"
+    if given is None:
+        return None
+    fault = schema_fault(given)
+    if fault is not None or not isinstance(given, dict):
+        raise violated(f"{name}.generation_config.{field}", f"invalid schema: {fault}")
+    return given
 
 
 def _messages(contents: Sequence[JsonObject]) -> tuple[Message, ...]:
