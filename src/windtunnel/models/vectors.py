@@ -58,10 +58,6 @@ def vector(text: str, size: int, seed: int = 0) -> list[float]:
 
 def cosine(one: Sequence[float], other: Sequence[float]) -> float:
     """How alike two unit vectors are: 1 for the same direction, 0 for unrelated ones."""
-    return math.sumprod(one, other) if hasattr(math, "sumprod") else _sumprod(one, other)
-
-
-def _sumprod(one: Sequence[float], other: Sequence[float]) -> float:
     return sum(a * b for a, b in zip(one, other, strict=True))
 
 

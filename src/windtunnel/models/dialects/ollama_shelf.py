@@ -26,6 +26,7 @@ from windtunnel.models.state import ModelEntry, ServerState
 
 VERSION = "0.13.5"
 _BLOBS = "ollama/blobs"
+_BLOBS_FOLDER = "/usr/share/ollama/.ollama/models/blobs"
 _DIGEST = re.compile(r"sha256[:-][0-9a-f]{64}")
 _TEMPLATE = (
     "{{ if .System }}<|system|>{{ .System }}{{ end }}<|user|>{{ .Prompt }}<|assistant|>"
@@ -344,7 +345,7 @@ def _modelfile(entry: ModelEntry, template: str, options: JsonObject, system: st
         "# To build a new Modelfile based on this, replace FROM with:",
         f"# FROM {name}",
         "",
-        f"FROM /usr/share/ollama/.ollama/models/blobs/{models.layer(entry, 'model').replace(':', '-')}",
+        f"FROM {_BLOBS_FOLDER}/{models.layer(entry, 'model').replace(':', '-')}",
         f'TEMPLATE """{template}"""',
     ]
     if system:
