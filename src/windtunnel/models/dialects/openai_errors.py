@@ -69,8 +69,6 @@ _NO_KEY = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header "
     "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
 )
-# The API's 529 does not exist: it says 503 when it is overloaded.
-_STATUS = {529: 503}
 
 
 def fields_of(error: ReplyError) -> dict[str, str | None]:
@@ -96,8 +94,7 @@ def error_response(error: ReplyError, request: HttpRequest) -> Response:
                 f"Incorrect API key provided: {masked(key)}. You can find your API key at "
                 "https://platform.openai.com/account/api-keys."
             )
-    status = _STATUS.get(error.status, error.status)
-    return Response(status, dumps({"error": inner}))
+    return Response(error.status, dumps({"error": inner}))
 
 
 def key_of(request: HttpRequest) -> str | None:

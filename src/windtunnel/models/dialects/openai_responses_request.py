@@ -83,6 +83,7 @@ _FIELDS = _COMMON | {
     "max_tool_calls": nullable(integer(0)),
     "metadata": metadata,
     "moderation": nullable(mapping),
+    "multi_agent": nullable(mapping),
     "prompt": nullable(fields({"id": string, "variables": nullable(mapping)}, ("id",))),
     "prompt_cache_key": nullable(string),
     "prompt_cache_options": nullable(mapping),
