@@ -172,7 +172,8 @@ class ModelCore:
                     return self._out(spoken, recorded, found)
                 known = found
                 call = known.call
-            recorded.endpoint, recorded.call = call.endpoint, call
+            recorded.endpoint = call.endpoint
+            recorded.bear(call, self.read if known.pure else None)
             outcome = self._outcome(known)
             if isinstance(outcome, Outcome):
                 reply = outcome.reply
@@ -196,10 +197,10 @@ class ModelCore:
         call = spoken.parse(endpoint, request, params, self.state)
         if isinstance(call, Response):
             return call
-        if not call.namespace and (space := request.header(_NAMESPACE)):
-            call = dataclasses.replace(call, namespace=space)
+        call = _in_namespace(call, request)
         known = Known(spoken, call, request, self)
-        if endpoint in getattr(spoken, "pure", ()) and len(request.body) <= _REMEMBERED_BYTES:
+        known.pure = endpoint in getattr(spoken, "pure", ())
+        if known.pure and len(request.body) <= _REMEMBERED_BYTES:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[request.body] = known
@@ -224,7 +225,7 @@ class ModelCore:
             call = spoken.parse(endpoint, request, params, self.state)
         except RefusedError:
             return None
-        return call if isinstance(call, ModelCall) else None
+        return _in_namespace(call, request) if isinstance(call, ModelCall) else None
 
     def malformed(self, status: int, message: str) -> Plan:
         """What is said to bytes that are no request, before the connection is closed."""
@@ -360,6 +361,12 @@ class ModelCore:
             return self._refused(spoken, recorded, refused.error)
         except Exception as error:
             return self._defect(spoken, recorded, error)
+
+
+def _in_namespace(call: ModelCall, request: HttpRequest) -> ModelCall:
+    if not call.namespace and (space := request.header(_NAMESPACE)):
+        return dataclasses.replace(call, namespace=space)
+    return call
 
 
 __all__ = ["ModelCore", "Unmatched", "Upstream"]

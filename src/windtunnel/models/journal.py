@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeAlias
 
 from windtunnel.core.faults import Fault
 from windtunnel.models.jsonio import loads
 from windtunnel.models.protocol import HttpRequest, ModelCall, Reply, Usage
 from windtunnel.models.script import Script
+
+_PARSED = 128
 
 State: TypeAlias = Literal["answering", "sent", "aborted"]
 
@@ -21,7 +23,6 @@ class Recorded:
 
     :param number: 1 for the first.
     :param time: when it came, seconds since the epoch on the world's clock.
-    :param call: what it asked, None where it asked no model or was refused.
     :param reply: what was answered, None likewise.
     :param usage: the tokens that were reported.
     :param status: the HTTP status, 0 where none was sent.
@@ -35,13 +36,30 @@ class Recorded:
     request: HttpRequest
     dialect: str = ""
     endpoint: str = ""
-    call: ModelCall | None = None
+    _call: ModelCall | None = None
     reply: Reply | None = None
     usage: Usage | None = None
     status: int = 0
     script: Script | None = None
     state: State = "answering"
     faults: tuple[Fault, ...] = ()
+    _read: Callable[[HttpRequest], ModelCall | None] | None = None
+
+    @property
+    def call(self) -> ModelCall | None:
+        """What it asked, None where it asked no model or was refused."""
+        if self._call is None and self._read is not None:
+            self._call = self._read(self.request)
+        return self._call
+
+    def bear(self, call: ModelCall, read: Callable[[HttpRequest], ModelCall | None] | None) -> None:
+        """Have this call; ``read`` can make it of the request again, None where nothing can."""
+        self._call, self._read = call, read
+
+    def shed(self) -> None:
+        """Keep the bytes alone, where the call can be made of them again."""
+        if self._read is not None:
+            self._call = None
 
     @property
     def method(self) -> str:
@@ -115,6 +133,10 @@ class Journal:
         kept = self._kept
         kept.append(recorded)
         self._bytes += len(request.body)
+        if len(kept) > _PARSED:
+            # A parsed call is many small objects, which the garbage collector would visit again
+            # and again; so only the last few are kept as such.
+            kept[-_PARSED].shed()
         while len(kept) > self._limit or (self._bytes > self._limit_bytes and len(kept) > 1):
             self._bytes -= len(kept.popleft().request.body)
         return recorded

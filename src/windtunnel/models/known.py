@@ -20,7 +20,17 @@ class Known:
     validated then need not be again, as long as the models and the scripts are the same.
     """
 
-    __slots__ = ("_headers", "_models", "_path", "_scripts", "call", "fitting", "spoken", "used")
+    __slots__ = (
+        "_headers",
+        "_models",
+        "_path",
+        "_scripts",
+        "call",
+        "fitting",
+        "pure",
+        "spoken",
+        "used",
+    )
 
     def __init__(
         self, spoken: Dialect, call: ModelCall, request: HttpRequest, core: ModelCore
@@ -28,6 +38,8 @@ class Known:
         self.spoken = spoken
         self.call = call
         self.fitting: tuple[Script, ...] | None = None
+        self.pure = False
+        """Whether nothing but the request's bytes and the models decides what it asks."""
         self.used: tuple[Reply, Usage] | None = None
         self._headers = request.headers
         self._path = request.path
