@@ -53,7 +53,9 @@ def _change(value: Any, chance: random.Random) -> None:
         if what < 0.25:
             del value[key]
         elif what < 0.4 and isinstance(value, dict):
-            value[chance.choice(("extra", "Model", "", "type", "content"))] = copy.deepcopy(chance.choice(ODD))
+            value[chance.choice(("extra", "Model", "", "type", "content"))] = copy.deepcopy(
+                chance.choice(ODD)
+            )
         elif what < 0.5 and isinstance(value, list):
             value.append(copy.deepcopy(inner))
         else:

@@ -9,6 +9,7 @@ Source: https://github.com/ollama/ollama/blob/main/openai/openai.go, middleware/
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from windtunnel.models.dialects import Dialect, dialect
@@ -28,6 +29,7 @@ from windtunnel.models.protocol import (
     Usage,
 )
 from windtunnel.models.state import ModelEntry, ServerState
+from windtunnel.models.vectors import vector
 
 _PREFIX = "/v1"
 _MESSAGES = "/v1/messages"
@@ -91,7 +93,13 @@ def _endpoint(other: Dialect, path: str) -> str:
 
 
 def render(call: ModelCall, reply: Reply, usage: Usage, state: ServerState) -> Response:
-    """Write a reply as the dialect it was asked in."""
+    """Write a reply as the dialect it was asked in; embeddings have the size of Ollama's model."""
+    if call.kind == "embedding" and not reply.embeddings:
+        entry = models.wanted(call.model, state)
+        wanted = call.raw.get("dimensions")
+        size = wanted if isinstance(wanted, int) and wanted else models.dimensions(entry)
+        vectors = tuple(tuple(vector(text, size, state.seed.value)) for text in call.inputs)
+        reply = dataclasses.replace(reply, embeddings=vectors)
     return dialect(call.dialect).render(call, reply, usage, state)
 
 
