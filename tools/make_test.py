@@ -25,6 +25,9 @@ TYPED = ["src/windtunnel", "tools", "examples/fleet/src"]
 OLD_PYTEST = "3.12"
 # Proved once, since they do not depend on the interpreter.
 ONCE = ["tests/docs", "tests/coexistence", "tests/house"]
+# Rooms that work with the interpreter's insides: whole on each. The files of the other rooms are
+# divided among the newer interpreters, so that each file is run on two.
+EVERYWHERE = ("core", "sim", "explore")
 COEXIST = ROOT / ".venv-coexist"
 FRAMEWORKS = ROOT / ".venv-frameworks"
 
@@ -102,13 +105,20 @@ def _tests(main_version: str, others: dict[str, Path]) -> list[Step]:
     main = environments.main_interpreter()
     rooms = [f"--ignore={folder}" for folder in ONCE]
     suites = [_pytest(f"tests on {main_version}", main, ["tests", *rooms])]
-    for version, python in others.items():
-        suites.append(
-            _pytest(f"tests on {version}", python, ["tests", *rooms], but="quiet or once")
-        )
+    for number, (version, python) in enumerate(others.items()):
+        files = _share(number, len(others))
+        suites.append(_pytest(f"tests on {version}", python, files, but="quiet or once"))
     once = _pytest("docs, neighbours, house", main, [f for f in ONCE if (ROOT / f).exists()])
     doctests = _pytest("doctests", main, ["--doctest-modules", "src/windtunnel"])
     return [suites[0], once, *suites[1:], doctests]
+
+
+def _share(number: int, of: int) -> list[str]:
+    """The test files for one of so many newer interpreters."""
+    everywhere = [f"tests/{room}" for room in EVERYWHERE]
+    files = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py"))
+    divided = [str(file) for file in files if not str(file).startswith((*everywhere, *ONCE))]
+    return [*everywhere, *divided[number::of]]
 
 
 def _quiet() -> Step:
