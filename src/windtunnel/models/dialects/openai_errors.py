@@ -69,6 +69,10 @@ _NO_KEY = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header "
     "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
 )
+_TOO_LONG = (
+    "This model's maximum context length is 128000 tokens. However, your messages resulted in more "
+    "than that. Please reduce the length of the messages."
+)
 
 
 def fields_of(error: ReplyError) -> dict[str, str | None]:
@@ -94,6 +98,8 @@ def error_response(error: ReplyError, request: HttpRequest) -> Response:
                 f"Incorrect API key provided: {masked(key)}. You can find your API key at "
                 "https://platform.openai.com/account/api-keys."
             )
+    if error.kind == "context_length" and not error.message and "/chat/" in request.path:
+        inner["message"], inner["param"] = _TOO_LONG, "messages"
     return Response(error.status, dumps({"error": inner}))
 
 

@@ -58,6 +58,7 @@ def response_object(call: ModelCall, reply: Reply, usage: Usage, state: ServerSt
         "output": _output(call, reply, state, status),
         "parallel_tool_calls": raw.get("parallel_tool_calls") is not False,
         "previous_response_id": raw.get("previous_response_id"),
+        "prompt_cache_diagnostics": None,
         "prompt_cache_key": raw.get("prompt_cache_key"),
         "reasoning": {"effort": None, "summary": None} | (raw.get("reasoning") or {}),
         "safety_identifier": raw.get("safety_identifier"),
