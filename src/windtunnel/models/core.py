@@ -117,6 +117,7 @@ class ModelCore:
         )
         self._routes = routes_of(self.dialects)
         self._known: dict[bytes, Known] = {}
+        self._marks: set[int] = set()
         self._framers = {spoken.name: Framer(spoken, self.state) for spoken in self.dialects}
         self._stock()
 
@@ -201,10 +202,19 @@ class ModelCore:
         known = Known(spoken, call, request, self)
         known.pure = endpoint in getattr(spoken, "pure", ())
         if known.pure and len(request.body) <= _REMEMBERED_BYTES:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[request.body] = known
+            self._remember(hash(request.body), request.body, known)
         return known
+
+    def _remember(self, mark: int, body: bytes, known: Known) -> None:
+        # What comes but once is not worth keeping: it is remembered when it comes again.
+        if mark not in self._marks:
+            if len(self._marks) >= _REMEMBERED:
+                self._marks.clear()
+            self._marks.add(mark)
+            return
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[body] = known
 
     def respond(self, request: HttpRequest) -> Response:
         """The answer to a request, not framed; its body is all there."""

@@ -12,7 +12,7 @@ from windtunnel.models.jsonio import loads
 from windtunnel.models.protocol import HttpRequest, ModelCall, Reply, Usage
 from windtunnel.models.script import Script
 
-_PARSED = 128
+_PARSED = 16
 
 State: TypeAlias = Literal["answering", "sent", "aborted"]
 
