@@ -100,6 +100,23 @@ _FIELDS = _COMMON | {
 }
 _check = body_check(_FIELDS)
 _check_counted = body_check(_COMMON | {"personality": nullable(string)})
+check_compact = body_check(
+    {
+        name: _FIELDS[name]
+        for name in (
+            "image",
+            "input",
+            "instructions",
+            "previous_response_id",
+            "prompt_cache_key",
+            "prompt_cache_options",
+            "prompt_cache_retention",
+            "service_tier",
+        )
+    }
+    | {"model": string}
+)
+"""The fields of a request to compact a conversation."""
 _TOOLS = (
     "function",
     "custom",

@@ -10,13 +10,14 @@ import dataclasses
 from windtunnel.models.dialects.openai_chat_reply import STREAM
 from windtunnel.models.dialects.openai_chat_request import check_model
 from windtunnel.models.dialects.openai_examples import EXAMPLES, page, query_of
-from windtunnel.models.dialects.openai_fields import body_of, missing, not_found, refuse, string
+from windtunnel.models.dialects.openai_fields import body_of, missing, not_found, refuse
 from windtunnel.models.dialects.openai_items import read_items
 from windtunnel.models.dialects.openai_responses_events import events
 from windtunnel.models.dialects.openai_responses_reply import queued, response_object
 from windtunnel.models.dialects.openai_responses_request import (
     USUAL_MODEL,
     Record,
+    check_compact,
     parse_counted,
     read_call,
 )
@@ -25,20 +26,6 @@ from windtunnel.models.jsonio import dumps
 from windtunnel.models.protocol import HttpRequest, Params, Reply, Response, Usage
 from windtunnel.models.state import ServerState
 from windtunnel.models.tokens import usage_of
-
-_COMPACT = frozenset(
-    {
-        "model",
-        "image",
-        "input",
-        "instructions",
-        "previous_response_id",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "service_tier",
-    }
-)
 
 
 def _record(params: Params, state: ServerState) -> Record:
@@ -110,13 +97,10 @@ def compact(request: HttpRequest, params: Params, state: ServerState) -> Respons
     body = body_of(request)
     if "model" not in body:
         missing("model")
-    string(body["model"], "model")
-    for name in body:
-        if name not in _COMPACT:
-            refuse(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
+    check_compact(body, "")
     check_model(body["model"], state)
     given = body.get("input")
-    items = [] if given in EXAMPLES else read_items(given, state)
+    items = [] if isinstance(given, str) and given in EXAMPLES else read_items(given, state)
     kept = [item for item in items if _of_user(item)]
     call = read_call({**body, "input": given or ""}, request, state)
     usage = dataclasses.replace(usage_of(call, Reply()), output_tokens=32)

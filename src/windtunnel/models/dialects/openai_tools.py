@@ -194,7 +194,9 @@ def arguments_text(used: ToolCall) -> str:
     """A call's arguments as the string that the API sends."""
     if used.text:
         return used.text
-    return dumps(dict(used.arguments)).decode() if used.arguments else "{}"
+    # A schema that names no type may have been answered with something else than an object.
+    given: Any = used.arguments
+    return dumps(dict(given)).decode() if isinstance(given, Mapping) else "{}"
 
 
 def parsed_arguments(text: str) -> dict[str, Any]:
