@@ -282,6 +282,23 @@ def test_requests_are_the_same_however_their_bytes_are_cut(sizes):
 
 
 @pytest.mark.parametrize(
+    ("head", "kept"),
+    [
+        (b"GET / HTTP/1.1\r\n", True),
+        (b"GET / HTTP/1.1\r\nConnection: Close\r\n", False),
+        (b"POST / HTTP/1.1\r\nContent-Length: 0\r\nConnection: close\r\n", False),
+        (b"GET / HTTP/1.0\r\n", False),
+    ],
+)
+def test_a_request_says_whether_the_connection_is_kept(head, kept):
+    reader = RequestReader(lambda: None)
+    reader.feed(head + b"\r\n")
+    request = reader.next()
+    assert request is not None
+    assert request.keep_alive is kept
+
+
+@pytest.mark.parametrize(
     "data",
     [
         b"\x16\x03\x01\x02\x00\x01",

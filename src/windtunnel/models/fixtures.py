@@ -11,6 +11,7 @@ import asyncio
 import functools
 import inspect
 import os
+import platform
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ import pytest
 
 from windtunnel.core.seed import run_seed
 from windtunnel.models.listening import Listener, Lookout, bound
+from windtunnel.models.pace import Pace
+from windtunnel.models.script import Script
 from windtunnel.models.server import ModelServer
 from windtunnel.models.thread import HOUSE
 
@@ -33,6 +36,7 @@ class FixtureServer(ModelServer):
         super().__init__(seed=seed)
         self._lookout: Lookout | None = None
         self._sock: Any = None
+        self._said: tuple[tuple[Script, ...], Pace | None] | None = None
 
     def take_port(self) -> None:
         """Have an address, and somebody who looks after it until the test's loop does."""
@@ -52,13 +56,38 @@ class FixtureServer(ModelServer):
     async def during(self, body: Awaitable[Any]) -> Any:
         """Stand in the running loop while a test's body runs."""
         loop = asyncio.get_running_loop()
-        sock = bound(self.host, self.port) if _simulated(loop) else self._sock.dup()
+        simulated = _simulated(loop)
+        if simulated:
+            self._begin_seed()
+        sock = bound(self.host, self.port) if simulated else self._sock.dup()
         listener = Listener(self.core, sock, loop)
         listener.begin()
         try:
-            return await body
+            result = await body
         finally:
             listener.close()
+        if simulated:
+            self.judge()  # each seed by itself
+        return result
+
+    def _begin_seed(self) -> None:
+        """Every seed of a simulated test begins with what the test's fixtures had said."""
+        if self._said is None:
+            self._said = tuple(self.core.scripts), self.core.pace
+            return
+        self.core.reset()
+        scripts, self.core.pace = self._said
+        for script in scripts:
+            script.rewind()
+            self.core.scripts.add(script)
+
+    def judge(self) -> None:
+        """Raise what a function that answers raised, and fail where no script fitted a call."""
+        for defect in self.core.defects:
+            raise defect
+        complaints = _complaints(self)
+        if complaints:
+            pytest.fail("\n".join(f"model_server: {why}" for why in complaints), pytrace=False)
 
 
 def _simulated(loop: asyncio.AbstractEventLoop) -> bool:
@@ -77,7 +106,14 @@ def model_server(request: pytest.FixtureRequest) -> Iterator[FixtureServer]:
         item.obj = _within(item.obj, server)
     else:
         server.start()
-    server.open_in_process()
+    # In a simulated test the server's own address is one of the simulated network's.
+    simulated = item.get_closest_marker("simulated") is not None
+    server.open_in_process(loopback=not simulated)
+    if simulated:
+        # Official clients name the platform in their headers; asked for the first time in the
+        # simulated world it would start a process there (`uname`). The answer is kept.
+        platform.platform()
+        platform.processor()
     before = _set_environment(server.environment())
     item.stash[SERVER] = server
     try:
@@ -120,11 +156,7 @@ class _Judge:
             for why in _complaints(server):
                 error.add_note(f"model_server: {why}")
             raise
-        for defect in server.core.defects:
-            raise defect
-        complaints = _complaints(server)
-        if complaints:
-            pytest.fail("\n".join(f"model_server: {why}" for why in complaints), pytrace=False)
+        server.judge()
         return result
 
 

@@ -179,6 +179,10 @@ class Script:
             return False
         return bool(self._answers) and not self.spent
 
+    def rewind(self) -> None:
+        """Begin again with the first answer."""
+        self.count = self._met = 0
+
     def take(self, call: ModelCall) -> Any:
         """The answer that is next."""
         given = self._answers

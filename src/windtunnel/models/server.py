@@ -75,6 +75,7 @@ class ModelServer(Verbs):
         self._listener: Listener | None = None
         self._in_house = False
         self._opened: Opened | None = None
+        self._loopback = True
 
     # -- where it is -----------------------------------------------------------------------------
 
@@ -128,7 +129,7 @@ class ModelServer(Verbs):
             HOUSE.post(self._listener.begin)  # it listens already: nobody need wait for this
         if self._opened is not None:  # opened before the port was known
             self.close_in_process()
-            self.open_in_process()
+            self.open_in_process(loopback=self._loopback)
         return self
 
     def stop(self: S) -> S:
@@ -160,12 +161,16 @@ class ModelServer(Verbs):
 
     # -- in process ------------------------------------------------------------------------------
 
-    def open_in_process(self: S) -> S:
+    def open_in_process(self: S, *, loopback: bool = True) -> S:
         """Answer in process, too: httpx, httpx2 and aiohttp clients that ask for a provider's own
         host, or for this server's address, need no socket; other connections to a provider are
-        refused. For the whole process, until it is stopped or :meth:`close_in_process`."""
+        refused. For the whole process, until it is stopped or :meth:`close_in_process`.
+
+        :param loopback: whether requests for this server's own address are answered so, too.
+        """
         if self._opened is None:
-            self._opened = Opened(self.core, self.host, self._port)
+            self._loopback = loopback
+            self._opened = Opened(self.core, self.host, self._port, loopback=loopback)
             open_server(self._opened)
         return self
 

@@ -104,7 +104,8 @@ def _parse_head(data: bytes) -> Head:
         query.partition("#")[0],
         tuple(told.headers),
         version,
-        parser.should_keep_alive() and version != "1.0",
+        # llhttp forgets this as soon as a message without a body is complete.
+        version != "1.0" and "close" not in headers.get("connection", "").lower(),
         length,
         headers.get("expect", "").lower() == "100-continue",
     )

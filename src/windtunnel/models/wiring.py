@@ -51,6 +51,7 @@ class Opened:
 
     :param core: what answers.
     :param port: where it listens, None where it does not.
+    :param loopback: whether that address is answered in process, too.
     :param allowed: providers that may be reached all the same.
     :param refused: hosts that were refused.
     """
@@ -58,6 +59,7 @@ class Opened:
     core: ModelCore
     host: str = "127.0.0.1"
     port: int | None = None
+    loopback: bool = True
     allowed: set[str] = dataclasses.field(default_factory=set[str])
     refused: list[str] = dataclasses.field(default_factory=list[str])
 
@@ -69,7 +71,7 @@ class Opened:
                 yield host, int(port) if port else None
             if spoken.name == "ollama":
                 yield from (("localhost", 11434), ("127.0.0.1", 11434))
-        if self.port is not None:
+        if self.port is not None and self.loopback:
             yield from {(self.host, self.port), ("127.0.0.1", self.port), ("localhost", self.port)}
 
 
