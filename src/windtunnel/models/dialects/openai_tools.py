@@ -120,10 +120,8 @@ def check_schema(schema: Mapping[str, Any], *, strict: bool) -> None:
 
 
 def _walk(schema: Any, where: tuple[str, ...], strict: bool, depth: int) -> None:
-    if isinstance(schema, bool):
-        return
     if not isinstance(schema, Mapping):
-        raise _Wrong(f"In context={where}, {schema!r} is not of type 'object', 'boolean'.")
+        raise _Wrong(f"In context={where}, {schema!r} is not of type 'object'.")
     if depth > _DEEP:
         raise _Wrong("the schema is nested too deeply.")
     kind = schema.get("type")
