@@ -64,11 +64,11 @@ class MemoryTransport(asyncio.Transport):
         self.opened = opened
         self.peer: MemoryTransport
         self._loop = loop
-        self._protocol = protocol
+        self._protocol: Any = protocol
         self._closing = False
         self._paused = False
         self._waiting: deque[bytes] = deque()
-        self._ending: list[BaseException | None] = []
+        self._ending: list[Exception | None] = []
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -138,7 +138,7 @@ class MemoryTransport(asyncio.Transport):
         """Addresses, as a socket on the loopback has them."""
         return ("127.0.0.1", 0) if name in ("peername", "sockname") else default
 
-    def _end(self, why: BaseException | None) -> None:
+    def _end(self, why: Exception | None) -> None:
         if self._closing:
             return
         self._closing = True
@@ -146,7 +146,7 @@ class MemoryTransport(asyncio.Transport):
         self.peer._ending.append(why)
         self._loop.call_soon(self.peer._deliver)
 
-    def _lost(self, why: BaseException | None) -> None:
+    def _lost(self, why: Exception | None) -> None:
         self._protocol.connection_lost(why)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from typing import Any, TypeAlias
 
 from windtunnel.core.errors import UsageError
@@ -19,11 +19,6 @@ from windtunnel.models.shape import sample
 from windtunnel.models.state import ServerState
 
 Made: TypeAlias = Reply | Awaitable[Reply]
-Answer: TypeAlias = (
-    "str | Reply | ReplyError | ToolCall | Mapping[str, Any] | Shaped"
-    " | Callable[[ModelCall], Any] | Sequence[ToolCall]"
-)
-
 KINDS = {
     400: "invalid_request",
     401: "authentication",
@@ -183,4 +178,4 @@ def demanded(call: ModelCall) -> Any:
     return call.tools[0]
 
 
-__all__ = ["Answer", "Made", "Shaped", "check", "default_reply", "error", "made", "shaped"]
+__all__ = ["Made", "Shaped", "check", "default_reply", "error", "made", "shaped"]

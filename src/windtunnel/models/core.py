@@ -44,6 +44,7 @@ from windtunnel.models.state import ServerState
 Upstream: TypeAlias = Callable[[ModelCall, Dialect], "Response | Awaitable[Response] | None"]
 """Answers calls in place of the scripts, from a recording or a real server; None for not."""
 
+_NONE: Params = {}
 _NAMESPACE = "x-windtunnel-namespace"
 _REMEMBERED = 512
 _REMEMBERED_BYTES = 16_384
@@ -157,14 +158,14 @@ class ModelCore:
             look()
         recorded = self.journal.begin(request, self.state.ids.time())
         known = self._known.get(request.body)
+        endpoint, params = "", _NONE
         if known is not None and known.holds_for(request, self):
-            spoken, call = known.spoken, known.call
-            recorded.request = call.request  # the same bytes need not be kept twice
+            spoken = known.spoken
+            recorded.request = known.call.request  # the same bytes need not be kept twice
         else:
             known = None
             spoken, endpoint, params = self._routes.find(request)
-            recorded.endpoint = endpoint
-        recorded.dialect = spoken.name
+        recorded.dialect, recorded.endpoint = spoken.name, endpoint
         try:
             self._admit(spoken, recorded)
             if known is None:
@@ -172,7 +173,7 @@ class ModelCore:
                 if isinstance(found, Response):
                     return self._out(spoken, recorded, found)
                 known = found
-                call = known.call
+            call = known.call
             recorded.endpoint = call.endpoint
             recorded.bear(call, self.read if known.pure else None)
             outcome = self._outcome(known)

@@ -43,7 +43,9 @@ class Ids:
     def __init__(self, seed: Seed, clock: Clock) -> None:
         self._seed = seed
         self._clock = clock
-        self.rewind()
+        self._chance = seed.stream("ids")
+        self._pool = b""
+        self._at = _POOL
         self.fixed_time: float | None = None
         """Seconds since the epoch that every answer shall bear, None for the clock's."""
 
