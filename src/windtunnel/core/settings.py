@@ -125,7 +125,9 @@ class Settings:
     check_determinism: bool = _setting(
         False, _flag, "run each seed again in another process and compare step by step"
     )
-    tape: str = _setting("", str, "folder for the tapes of failed seeds; empty is beside the record")
+    tape: str = _setting(
+        "", str, "folder for the tapes of failed seeds; empty is beside the record"
+    )
     traces: str = _setting(
         "", str, "folder for the trace of each seed, step by step, one JSON object a line"
     )

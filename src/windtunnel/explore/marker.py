@@ -26,9 +26,13 @@ DEFAULT_SEEDS = 10
 @overload
 def simulated(test: F, /) -> F:
     """The marker alone: the run's setting says under how many seeds."""
+
+
 @overload
 def simulated(*, seeds: int = ..., **world: Any) -> Callable[[F], F]:
     """The marker with its settings."""
+
+
 def simulated(test: Any = None, /, **settings: Any) -> Any:
     """Run an async test in the simulated world, once under each of many seeds.
 

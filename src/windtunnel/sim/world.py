@@ -298,9 +298,9 @@ class World:
             raise UsageError("a simulated world is already there", fix="use one at a time")
         # The test's node is this process: what its fixtures export it reads, and what it starts
         # inherits.
-        self._environ = os.environ._data  # type: ignore[attr-defined]
-        self.environ_data = self.test.environ_data = self._environ
-        self._environ_before = dict(self._environ)
+        real: dict[Any, Any] = os.environ._data  # type: ignore[attr-defined]
+        self._environ = self.environ_data = self.test.environ_data = real
+        self._environ_before = dict(real)
         self._was_collecting = gc.isenabled()
         gc.disable()
         gc.freeze()

@@ -51,6 +51,7 @@ class Census:
         A thread that Python has joined may be the kernel's for some microseconds more; one that
         Python does not know is given a tenth of a second to go.
         """
+        lines: list[str] = []
         for _ in range(100):
             lines = self.differences(Census.take())
             if not any(": native, " in line for line in lines):
