@@ -5,8 +5,9 @@
 An empty test runs under a few and under many seeds; the difference between the two runs, by seed,
 is the cost of one: set-up, call and teardown of the item in a world of its own, all plugins
 taking part; beside it what pytest-asyncio's own empty test costs without us. Interpreter,
-collection and the fork of the process that runs the seeds (one for 200) are in both. Rounds are interleaved; medians and quartiles are printed, of the time on the clock
-and of the processor's time, which a busy machine disturbs less.
+collection and the fork of the process that runs the seeds (one for 200) are in both. Rounds are
+interleaved; medians and quartiles are printed, of the time on the clock and of the processor's
+time, which a busy machine disturbs less.
 """
 
 from __future__ import annotations
