@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from windtunnel.models.dialects.openai_fields import missing, refuse, wrong_type
 from windtunnel.models.jsonio import dumps, loads
@@ -19,6 +19,7 @@ from windtunnel.models.protocol import Tool, ToolCall
 _TYPES = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
 _NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _DEEP = 100
+_Where: TypeAlias = tuple[str, ...]
 
 
 class _Wrong(Exception):
@@ -119,7 +120,7 @@ def check_schema(schema: Mapping[str, Any], *, strict: bool) -> None:
     _walk(schema, (), strict, 0)
 
 
-def _walk(schema: Any, where: tuple[str, ...], strict: bool, depth: int) -> None:
+def _walk(schema: Any, where: _Where, strict: bool, depth: int) -> None:
     if not isinstance(schema, Mapping):
         raise _Wrong(f"In context={where}, {schema!r} is not of type 'object'.")
     if depth > _DEEP:
@@ -131,11 +132,14 @@ def _walk(schema: Any, where: tuple[str, ...], strict: bool, depth: int) -> None
     if properties is not None and not isinstance(properties, Mapping):
         raise _Wrong(f"In context={where}, {properties!r} is not of type 'object'.")
     required = schema.get("required")
-    if required is not None and not isinstance(required, list):
-        raise _Wrong(f"In context={where}, {required!r} is not of type 'array'.")
+    if required is not None and not (
+        isinstance(required, list) and all(isinstance(name, str) for name in required)
+    ):
+        raise _Wrong(f"In context={where}, {required!r} is not an array of strings.")
     if kind == "object" or properties is not None:
         if strict:
             _check_strict(schema, properties or {}, required, where)
+        _check_required(schema, properties or {}, required or [], where)
         for name, inner in (properties or {}).items():
             _walk(inner, (*where, "properties", name), strict, depth + 1)
     if kind == "array" and strict and "items" not in schema and "prefixItems" not in schema:
@@ -151,7 +155,7 @@ def _walk(schema: Any, where: tuple[str, ...], strict: bool, depth: int) -> None
                 _walk(inner, (*where, word, name), strict, depth + 1)
 
 
-def _walk_options(options: Any, where: tuple[str, ...], strict: bool, depth: int) -> None:
+def _walk_options(options: Any, where: _Where, strict: bool, depth: int) -> None:
     if options is None:
         return
     if not isinstance(options, list) or not options:
@@ -160,7 +164,7 @@ def _walk_options(options: Any, where: tuple[str, ...], strict: bool, depth: int
         _walk(inner, (*where, str(place)), strict, depth + 1)
 
 
-def _check_kind(kind: Any, where: tuple[str, ...]) -> None:
+def _check_kind(kind: Any, where: _Where) -> None:
     kinds = kind if isinstance(kind, list) else [kind]
     if not kinds or any(not isinstance(name, str) or name not in _TYPES for name in kinds):
         raise _Wrong(f"In context={where}, {kind!r} is not valid under any of the given schemas.")
@@ -170,7 +174,7 @@ def _check_strict(
     schema: Mapping[str, Any],
     properties: Mapping[str, Any],
     required: list[Any] | None,
-    where: tuple[str, ...],
+    where: _Where,
 ) -> None:
     if schema.get("additionalProperties") is not False:
         raise _Wrong(
@@ -183,6 +187,19 @@ def _check_strict(
             f"In context={where}, 'required' is required to be supplied and to be an array "
             f"including every key in properties. Missing '{left_out[0]}'."
         )
+
+
+def _check_required(
+    schema: Mapping[str, Any], properties: Mapping[str, Any], required: list[Any], where: _Where
+) -> None:
+    """Nothing is required that is forbidden."""
+    if schema.get("additionalProperties") is False:
+        for name in required:
+            if name not in properties:
+                raise _Wrong(
+                    f"In context={where}, 'required' is required to be supplied and to be an array "
+                    f"including every key in properties. Extra required key '{name}' supplied."
+                )
 
 
 # -- calls ----------------------------------------------------------------------------------------
