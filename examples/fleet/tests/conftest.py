@@ -1,4 +1,4 @@
-"""A model server by script, and a fleet of real services on loopback."""
+"""A scripted model server, and a fleet of real services on loopback."""
 
 from __future__ import annotations
 
@@ -15,25 +15,9 @@ import ollama
 import pytest
 
 from fleet import Coordinator, LeaseStore, MemoryLeaseStore, Planner, Server, Worker
+from windtunnel.models import ModelServer
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every request
-
-
-@dataclasses.dataclass
-class Model:
-    """Answers chat requests from a list, the last answer again and again; keeps what it got."""
-
-    answers: list[str]
-    requests: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(json.loads(request.content))
-        content = self.answers[min(len(self.requests), len(self.answers)) - 1]
-        message = {"role": "assistant", "content": content}
-        return httpx.Response(200, json={"model": "stub", "message": message, "done": True})
-
-    def planner(self) -> Planner:
-        return Planner(ollama.AsyncClient(transport=httpx.MockTransport(self)))
 
 
 def steps(*calls: tuple[str, str]) -> str:
@@ -41,9 +25,18 @@ def steps(*calls: tuple[str, str]) -> str:
     return json.dumps({"steps": [{"tool": tool, "argument": text} for tool, text in calls]})
 
 
+PLAN = steps(("upper", "to the moon"), ("reverse_words", "{previous}"))
+
+
+def planner() -> Planner:
+    """A planner that asks the model server at OLLAMA_HOST, which the fixture sets."""
+    return Planner(ollama.AsyncClient())
+
+
 @pytest.fixture
-def model() -> Model:
-    return Model([steps(("upper", "to the moon"), ("reverse_words", "{previous}"))])
+def model(model_server: ModelServer) -> ModelServer:
+    model_server.set_response(PLAN)
+    return model_server
 
 
 @dataclasses.dataclass
@@ -74,9 +67,11 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def candidate(model: Model, http: httpx.AsyncClient) -> Callable[[str, LeaseStore], Coordinator]:
+def candidate(
+    model: ModelServer, http: httpx.AsyncClient
+) -> Callable[[str, LeaseStore], Coordinator]:
     def make(name: str, store: LeaseStore) -> Coordinator:
-        return Coordinator(name, store, model.planner(), http, ttl=0.2)
+        return Coordinator(name, store, planner(), http, ttl=0.2)
 
     return make
 
@@ -93,8 +88,8 @@ async def running(*services: Callable[[], Awaitable[None]]) -> AsyncIterator[Non
 
 
 @pytest.fixture
-async def fleet(model: Model, http: httpx.AsyncClient) -> AsyncIterator[Fleet]:
-    coordinator = Coordinator("first", MemoryLeaseStore(), model.planner(), http, ttl=2.0)
+async def fleet(model: ModelServer, http: httpx.AsyncClient) -> AsyncIterator[Fleet]:
+    coordinator = Coordinator("first", MemoryLeaseStore(), planner(), http, ttl=2.0)
     workers = [Worker("ann"), Worker("bob")]
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(Server(coordinator.routes))

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from conftest import Fleet, Model, running, steps
+from conftest import Fleet, running, steps
 from fleet import REGISTRY, Coordinator, LeaseStore, MemoryLeaseStore, Server, Tool, Worker
+from windtunnel.models import ModelServer
 
 Candidate = Callable[[str, LeaseStore], Coordinator]
 
@@ -26,10 +27,10 @@ async def test_steps_go_to_the_workers_in_turn(fleet: Fleet):
 
 
 async def test_a_job_whose_tool_fails_says_why(
-    fleet: Fleet, model: Model, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, model: ModelServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(REGISTRY, "halve", Tool("halve", "half of it", lambda t: str(int(t) / 2)))
-    model.answers = [steps(("count_words", "a b"), ("halve", "a b"))]
+    model.set_response(steps(("count_words", "a b"), ("halve", "a b")))
     job = await fleet.do("halve it")
     assert job["state"] == "failed"
     assert job["results"] == ["2"]
@@ -71,7 +72,7 @@ async def test_when_the_leader_stops_another_takes_over(candidate: Candidate):
 
 
 async def test_a_leader_that_a_worker_refuses_steps_down(
-    fleet: Fleet, http: httpx.AsyncClient, model: Model
+    fleet: Fleet, http: httpx.AsyncClient, model: ModelServer
 ):
     newer = {"id": "x", "token": 99, "tool": "upper", "argument": "a"}
     for url in fleet.coordinator.workers():

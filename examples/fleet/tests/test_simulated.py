@@ -1,7 +1,7 @@
 """A whole fleet in the simulated world: whatever breaks, there are never two leaders.
 
-Seven machines: a keeper of leases, three coordinators, two workers, and the test's own. Each seed
-gives another order of events, other delays, other faults at other times.
+Eight machines: a keeper of leases, a model server, three coordinators, two workers, and the test's
+own. Each seed gives another order of events, other delays, other faults at other times.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import ssl
 from collections.abc import Callable, Iterator
 
 import httpx
+import ollama
 
 import windtunnel as wt
-from conftest import Model, steps
-from fleet import Coordinator, HttpLeaseStore, Keeper, Server, Worker
+from conftest import PLAN
+from fleet import Coordinator, HttpLeaseStore, Keeper, Planner, Server, Worker
+from windtunnel.models import MockOllamaServer
 from windtunnel.sim import Node, World
 
 TTL = 3.0
@@ -34,11 +36,17 @@ async def keep() -> None:
         await asyncio.Event().wait()
 
 
+async def think() -> None:
+    async with MockOllamaServer(host="0.0.0.0", port=PORT) as server:
+        server.set_response(PLAN)
+        await asyncio.Event().wait()
+
+
 async def coordinate(name: str, running: Running) -> None:
     async with httpx.AsyncClient(verify=TLS) as http:
-        model = Model([steps(("upper", "to the moon"), ("reverse_words", "{previous}"))])
+        planner = Planner(ollama.AsyncClient(f"http://model:{PORT}", verify=TLS))
         store = HttpLeaseStore(http, f"http://keeper:{PORT}")
-        coordinator = Coordinator(name, store, model.planner(), http, ttl=TTL)
+        coordinator = Coordinator(name, store, planner, http, ttl=TTL)
         async with Server(coordinator.routes, host="0.0.0.0", port=PORT):
             running[name] = coordinator
             await coordinator.run()
@@ -54,6 +62,7 @@ async def work(name: str) -> None:
 def start(world: World) -> Running:
     running: Running = {}
     world.start("keeper", keep)
+    world.start("model", think)
     for name in NAMES:
         world.start(name, coordinate, name, running)
     return running
