@@ -39,7 +39,7 @@ def _version(package: str) -> str:
 
 
 def test_litellm_langchain_and_pydantic_ai_get_what_they_ask_for():
-    assert re.search(r"\b16 passed", _run("frameworks_openai.py"))
+    assert re.search(r"\b16 passed", _run("frameworks/proof_openai.py"))
 
 
 def test_the_clients_major_version_before_gets_what_it_asks_for():

@@ -30,6 +30,8 @@ SUITES = (
     "test_moderations.py",
 )
 OTHERS = (
+    "beta/test_responses.py",
+    "beta/responses",
     "test_completions.py",
     "test_conversations.py",
     "conversations",
@@ -118,5 +120,5 @@ def test_all_tests_of_chat_responses_embeddings_models_and_moderations_pass(sour
 
 def test_all_tests_of_the_other_endpoints_pass(sources):
     passed, requests = _run(sources, OTHERS)
-    assert passed > 400
-    assert requests > 400
+    assert passed == 773
+    assert requests > 700  # some have their answers from a mock of their own

@@ -440,6 +440,16 @@ def test_the_pieces_of_a_script_are_the_pieces_of_the_stream(core):
     assert respond(core, stream=True).body.count(b'"delta":"bc"') == 1
 
 
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+def test_an_answer_ends_before_a_stop_sequence(core, path):
+    core.scripts.on("hi").reply("one two END three")
+    asked = {"messages": HI} if path.startswith("chat") else {"prompt": "hi"}
+    made = json.loads(post(core, path, {"model": "m", "stop": ["END", "x"], **asked}).body)
+    choice = made["choices"][0]
+    assert choice.get("text", choice.get("message", {}).get("content")) == "one two "
+    assert made["usage"]["completion_tokens"] == 2 + 1  # the space is a token of its own
+
+
 def test_malformed_arguments_are_sent_as_the_script_wrote_them(core):
     core.scripts.on("hi").reply(ToolCall("f", text='{"a": '))
     message = json.loads(chat(core).body)["choices"][0]["message"]

@@ -16,6 +16,7 @@ from windtunnel.models.dialects.openai_tokens import (
     logprob,
     logprobs,
     padding,
+    stopped,
 )
 from windtunnel.models.dialects.openai_tools import arguments_text
 from windtunnel.models.jsonio import dumps
@@ -45,6 +46,7 @@ _FINISH = {
 
 def render_chat(call: ModelCall, reply: Reply, usage: Usage, state: ServerState) -> Response:
     """The response to a chat completion request."""
+    reply, usage = stopped(call, reply, usage)
     completion = _Completion(call, reply, usage, state)
     if call.stream:
         return Response(200, completion.frames(), STREAM)

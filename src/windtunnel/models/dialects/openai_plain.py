@@ -34,7 +34,7 @@ from windtunnel.models.dialects.openai_fields import (
     wrong_type,
 )
 from windtunnel.models.dialects.openai_fields import array as array_of
-from windtunnel.models.dialects.openai_tokens import chat_usage, completion_logprobs, cut
+from windtunnel.models.dialects.openai_tokens import chat_usage, completion_logprobs, cut, stopped
 from windtunnel.models.jsonio import dumps
 from windtunnel.models.protocol import (
     Chunk,
@@ -140,6 +140,7 @@ def _named(body: JsonObject, model: str) -> JsonObject:
 
 def render_completion(call: ModelCall, reply: Reply, usage: Usage, state: ServerState) -> Response:
     """The response to a completion request: ``n`` choices for each prompt."""
+    reply, usage = stopped(call, reply, usage)
     made: JsonObject = {
         "id": state.ids.alnum("cmpl-", 29),
         "object": "text_completion",

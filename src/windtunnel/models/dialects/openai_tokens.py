@@ -6,12 +6,13 @@ alternatives come after it in order, so that sums, sorts and comparisons of them
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
-from windtunnel.models.protocol import JsonObject, Reply, Usage
-from windtunnel.models.tokens import pieces
+from windtunnel.models.protocol import JsonObject, ModelCall, Reply, Usage
+from windtunnel.models.tokens import pieces, usage_of
 
 _PAD = "aZ3kQ9xWm7TbR2vLc5NyHd8SfG4jPu6E"
 _OTHERS = (" the", " a", " and", ",", ".", " of", " to", " in", " is", " it")
@@ -42,6 +43,19 @@ def response_usage(usage: Usage) -> JsonObject:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }
+
+
+def stopped(call: ModelCall, reply: Reply, usage: Usage) -> tuple[Reply, Usage]:
+    """The reply as far as the first of the request's stop sequences, and its usage."""
+    stops = call.raw.get("stop")
+    if not stops or not reply.text:
+        return reply, usage
+    found = [reply.text.find(stop) for stop in ([stops] if isinstance(stops, str) else stops)]
+    ends = [end for end in found if end >= 0]
+    if not ends:
+        return reply, usage
+    shorter = dataclasses.replace(reply, text=reply.text[: min(ends)], pieces=())
+    return shorter, usage if reply.usage is not None else usage_of(call, shorter)
 
 
 def cut(reply: Reply) -> Sequence[str]:

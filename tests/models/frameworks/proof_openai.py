@@ -1,4 +1,4 @@
-"""litellm, langchain-openai and pydantic-ai over OpenAI's API; run in an environment of theirs by
+"""litellm, langchain-openai and pydantic-ai over OpenAI's API; run in an environment of their own by
 ``test_openai_frameworks.py``."""
 
 from __future__ import annotations
