@@ -18,6 +18,7 @@ from windtunnel.models.protocol import HttpRequest, Params, ReplyError
 
 _NAME = re.compile(r"\{(\w+)(:path)?\}")
 _NONE: dict[str, str] = {}
+_DECIDED = 256
 
 Found = tuple[Dialect, str, Params]
 
@@ -39,7 +40,8 @@ class Routes:
         self._dialects = dialects
         self._by_name = {spoken.name: spoken for spoken in dialects}
         self._hosts = {host: spoken for spoken in dialects for host in spoken.hosts}
-        self._static: dict[tuple[str, str], list[tuple[Dialect, str]]] = {}
+        self._static: dict[tuple[str, str], list[Found]] = {}
+        self._decided: dict[tuple[int, str], tuple[object, Found]] = {}
         self._patterns: list[tuple[str, re.Pattern[str], Dialect, str]] = []
         for spoken in dialects:
             for route in spoken.routes:
@@ -48,14 +50,26 @@ class Routes:
                     self._patterns.append((route.method, pattern, spoken, route.endpoint))
                 else:
                     key = route.method, route.path
-                    self._static.setdefault(key, []).append((spoken, route.endpoint))
+                    self._static.setdefault(key, []).append((spoken, route.endpoint, _NONE))
 
     def find(self, request: HttpRequest) -> Found:
         """The dialect, endpoint and parameters of a request."""
         found = self._static.get((request.method, request.path))
-        if found is not None and len(found) == 1:
-            return found[0][0], found[0][1], _NONE
-        return self._find(request)
+        if found is None:
+            return self._find(request)
+        if len(found) == 1:
+            return found[0]
+        # Heads are kept parsed (see `wire`): the same headers are mostly the same object.
+        headers = request.headers
+        key = id(headers), request.path
+        decided = self._decided.get(key)
+        if decided is None or decided[0] is not headers or request.query:
+            decided = headers, self._best(request, found)
+            if len(self._decided) >= _DECIDED:
+                self._decided.clear()
+            if not request.query:
+                self._decided[key] = decided
+        return decided[1]
 
     def refusal(self, request: HttpRequest) -> ReplyError:
         """Why there is no endpoint: the path is unknown, or the method is wrong for it."""
@@ -95,9 +109,7 @@ class Routes:
         return (named, f"/{rest}") if named is not None else (None, path)
 
     def _candidates(self, method: str, path: str) -> list[Found]:
-        found: list[Found] = [
-            (spoken, endpoint, _NONE) for spoken, endpoint in self._static.get((method, path), ())
-        ]
+        found = list(self._static.get((method, path), ()))
         for verb, pattern, spoken, endpoint in self._patterns:
             if verb == method and (match := pattern.fullmatch(path)):
                 params = {name: unquote(value) for name, value in match.groupdict().items()}
