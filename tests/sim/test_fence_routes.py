@@ -190,28 +190,28 @@ def test_a_swallowed_refusal_is_remembered_by_the_world(route: str) -> None:
     assert len(world.escapes) == 1
 
 
-def test_native_loops_and_channels_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def new_event_loop() -> None:
-        raise AssertionError("reached")
+def test_native_loops_are_refused_by_name() -> None:
+    import uvloop
 
+    _, raised = tried(uvloop.new_event_loop)
+    assert isinstance(raised, EscapeError)
+    assert "uvloop.new_event_loop" in str(raised)
+    uvloop.new_event_loop().close()  # outside the world it is what it was
+
+
+def test_native_channels_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def insecure_channel(target: str, options: Any = None) -> None:
         raise AssertionError("reached")
 
-    # Stand-ins: what is refused is the Python function in front of the native code.
-    uvloop, aio = types.ModuleType("uvloop"), types.ModuleType("grpc.aio")
-    uvloop.new_event_loop = new_event_loop  # type: ignore[attr-defined]
+    # A stand-in: what is refused is the Python function in front of the native code.
+    aio = types.ModuleType("grpc.aio")
     aio.insecure_channel = insecure_channel  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "uvloop", uvloop)
     monkeypatch.setitem(sys.modules, "grpc.aio", aio)
-    for call, name in (
-        (new_event_loop, "uvloop.new_event_loop"),
-        (lambda: insecure_channel("a:1"), "grpc.aio.insecure_channel"),
-    ):
-        _, raised = tried(call)
-        assert isinstance(raised, EscapeError)
-        assert name in str(raised)
+    _, raised = tried(lambda: insecure_channel("a:1"))
+    assert isinstance(raised, EscapeError)
+    assert "grpc.aio.insecure_channel" in str(raised)
     with pytest.raises(AssertionError, match="reached"):
-        new_event_loop()
+        insecure_channel("a:1")
 
 
 def test_files_may_be_read_and_written_where_the_world_allows(tmp_path: Path) -> None:
