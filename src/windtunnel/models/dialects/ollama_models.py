@@ -8,6 +8,7 @@ parameters), from the user's word where he gave one (``add_model(name, capabilit
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import re
 from typing import Any, NamedTuple
@@ -233,8 +234,15 @@ def stamp(seconds: float) -> str:
     >>> stamp(1721766808.123648)
     '2024-07-23T20:33:28.123648Z'
     """
+    whole = int(seconds)
+    part = min(round((seconds - whole) * 1e6), 999_999)
+    return f"{_second(whole)}.{part:06d}Z"
+
+
+@functools.lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return moment.isoformat(timespec="microseconds")[:-6] + "Z"
+    return moment.strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def modified(entry: ModelEntry) -> str:
