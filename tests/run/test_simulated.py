@@ -11,7 +11,7 @@ import simulated_suite
 from simulated_suite import Ran
 
 SUITE = """
-    import asyncio, logging, os, random, unittest, uuid
+    import asyncio, logging, os, random, time, unittest, uuid
     import pytest
     import pytest_asyncio
     import windtunnel as wt
@@ -162,6 +162,29 @@ SUITE = """
             pass
 
     @wt.simulated(seeds=3)
+    async def test_a_blocking_call_whose_error_is_swallowed(world):
+        try:
+            time.sleep(1)
+        except Exception:
+            pass
+
+    @wt.simulated(seeds=3)
+    async def test_a_process_is_refused(world):
+        try:
+            await asyncio.create_subprocess_exec("true")
+        except Exception:
+            pass
+
+    async def forsaken():
+        await asyncio.sleep(10**6)
+
+    @wt.simulated(seeds=3)
+    async def test_ends_right_after_cancelling(world):
+        task = asyncio.create_task(forsaken())
+        await asyncio.sleep(1)
+        task.cancel()
+
+    @wt.simulated(seeds=3)
     async def test_deadlock(world):
         await asyncio.Event().wait()
 
@@ -299,8 +322,23 @@ def test_what_a_test_leaves_open_is_named(ran: Ran) -> None:
     assert "by test_a.py::test_leaves_a_task" in ran.text
 
 
+def test_a_task_that_was_cancelled_and_waits_for_its_turn_is_no_leak(ran: Ran) -> None:
+    assert ran.outcome("test_ends_right_after_cancelling") == "PASSED"
+    assert "forsaken" not in ran.text
+
+
 def test_an_escape_fails_the_test_though_it_was_swallowed(ran: Ran) -> None:
     assert "EscapeError" in ran.of("test_an_escape_that_is_swallowed")
+
+
+def test_a_blocking_call_fails_the_test_though_its_error_was_swallowed(ran: Ran) -> None:
+    assert "BlockingCallError" in ran.of("test_a_blocking_call_whose_error_is_swallowed")
+
+
+def test_a_refused_process_is_named_with_its_line_and_what_to_do(ran: Ran) -> None:
+    text = ran.of("test_a_process_is_refused")
+    assert "in test_a_process_is_refused" in text
+    assert "run a simulated node in its place" in text
 
 
 def test_a_deadlock_is_told_without_the_stack_of_the_scheduler(ran: Ran) -> None:

@@ -130,6 +130,7 @@ def test_heartbeats_do_not_hide_that_the_awaited_event_never_comes():
         worlds.run(main, world)
     assert 60 <= world.now_ns / 1e9 < 200
     assert "waits for Event.wait()" in str(caught.value)
+    assert "[heart] heart sleeps" in str(caught.value) or "(beat) sleeps" in str(caught.value)
 
 
 def test_heartbeats_of_the_test_itself_do_not_hide_it_either():

@@ -29,6 +29,8 @@ def main(argv: list[str]) -> int:
 
 def _simulates(options: argparse.Namespace) -> bool:
     """Whether simulated tests are to be expected before any test is collected."""
+    if any((options.seeds, options.all_seeds, options.traces, options.tape)):
+        return True  # those are about simulated tests, marked ones too
     if options.world is not None or options.check_determinism:
         return options.world == "simulated" or bool(options.check_determinism)
     return read_pyproject(Path.cwd()).get("world") == "simulated"

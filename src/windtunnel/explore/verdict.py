@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 from collections.abc import Iterator
 
-from windtunnel.sim.errors import EscapeError
+from windtunnel.sim.errors import BlockingCallError, EscapeError
 from windtunnel.sim.loop import SimLoop
 from windtunnel.sim.node import Node
 from windtunnel.sim.task import SimTask
@@ -21,14 +21,15 @@ from windtunnel.sim.world import World
 class Verdict:
     """What a world had seen when the test's body ended.
 
-    :param escapes: attempts to leave the world, also those whose error was swallowed.
+    :param escapes: attempts to leave the world or to block it, also those whose error was
+        swallowed.
     :param failures: nodes whose program ended with an exception that nobody awaited.
     :param steps: how many steps had been run.
     :param at_ns: virtual time, nanoseconds.
     :param unseen: what the body left in this process and no ring of the fence saw being made.
     """
 
-    escapes: list[EscapeError]
+    escapes: list[EscapeError | BlockingCallError]
     failures: list[tuple[Node, BaseException]]
     steps: int
     at_ns: int
@@ -83,10 +84,16 @@ def _tasks(world: World, loop: SimLoop) -> Iterator[tuple[str, str]]:
             continue
         coroutine = task.get_coro()
         frame = getattr(coroutine, "cr_frame", None)
-        if frame is None or _is_the_runners(frame.f_code.co_filename):
+        if frame is None or _is_the_runners(frame.f_code.co_filename) or _is_ending(task):
             continue
         name = getattr(coroutine, "__qualname__", type(coroutine).__qualname__)
         yield f"task {name}", f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _is_ending(task: asyncio.Task[object]) -> bool:
+    """Whether somebody has cancelled it, and it only has not had its turn yet."""
+    waiter = getattr(task, "_fut_waiter", None)
+    return bool(task.cancelling()) and (waiter is None or waiter.done())
 
 
 def _is_the_runners(file: str) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MOST_TASKS = 40
 _DEEPEST = 25
+_NOBODYS = "a future that nobody has completed"
 
 
 class Watch:
@@ -109,7 +110,7 @@ def _found(world: World) -> str:
     for task in tasks[:_MOST_TASKS]:
         node = getattr(task, "node", None)
         name = node.name if node is not None else "?"
-        lines.append(f"    [{name}] {_named(task)} waits for {_awaited(task)}")
+        lines.append(f"    [{name}] {_named(task)} {_waits(world, task)}")
         lines.extend(f"        {line}" for line in _stack(task))
     if len(tasks) > _MOST_TASKS:
         lines.append(f"    and {len(tasks) - _MOST_TASKS} more")
@@ -130,6 +131,13 @@ def _named(task: asyncio.Task[Any]) -> str:
     return f"{name} ({runs.rpartition('<locals>.')[2]})" if runs else name
 
 
+def _waits(world: World, task: asyncio.Task[Any]) -> str:
+    awaited = _awaited(task)
+    if awaited == _NOBODYS and _has_timer(world, {getattr(task, "_fut_waiter", None)}):
+        return "sleeps"
+    return f"waits for {awaited}"
+
+
 def _awaited(task: asyncio.Task[Any]) -> str:
     """What a task waits for, in words: the lock, queue or event whose method it is in."""
     waiter = getattr(task, "_fut_waiter", None)
@@ -146,7 +154,7 @@ def _awaited(task: asyncio.Task[Any]) -> str:
         left = sum(not child.done() for child in children)
         return f"{left} of {len(children)} gathered"
     if waiter is not None:
-        return "a future that nobody has completed"
+        return _NOBODYS
     return "its turn"
 
 

@@ -16,7 +16,7 @@ from windtunnel.core.seed import Seed
 from windtunnel.sim import inside, waiting
 from windtunnel.sim.boots import is_fresh
 from windtunnel.sim.config import WorldConfig
-from windtunnel.sim.errors import EscapeError
+from windtunnel.sim.errors import BlockingCallError, EscapeError
 from windtunnel.sim.handle import Handle, TimerHandle
 from windtunnel.sim.net.network import Network
 from windtunnel.sim.node import IDENTITY, Node
@@ -62,7 +62,7 @@ class World:
         self.nodes["test"] = self.test
         self.net = Network(self)
         self.loop: SimLoop
-        self.escapes: list[EscapeError] = []
+        self.escapes: list[EscapeError | BlockingCallError] = []
         self.failures: list[tuple[Node, BaseException]] = []
         self.stall_check_ns = 0
         self.in_executor = False
@@ -211,7 +211,7 @@ class World:
         node = str(facts.pop("node", self.node.name))
         self.trace.note(Note(self.now_ns, self.scheduler.steps, node, kind, facts))
 
-    def escape(self, error: EscapeError) -> None:
+    def escape(self, error: EscapeError | BlockingCallError) -> None:
         """Remember an attempt to leave the world, whether or not someone swallows the error."""
         self.escapes.append(error)
         self.note("escape", what=error.what)

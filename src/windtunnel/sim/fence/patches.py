@@ -120,18 +120,20 @@ def _submit(real: Real) -> Real:
 
 def _condition_wait(real: Real) -> Real:
     def wait(self: Any, timeout: Any = None) -> Any:
-        if inside.world is None or get_ident() != inside.thread:
+        world = inside.world
+        if world is None or get_ident() != inside.thread:
             return real(self, timeout)
-        raise blocked("threading's wait", _AIO)
+        raise blocked(world, "threading's wait", _AIO)
 
     return wait
 
 
 def _join(real: Real) -> Real:
     def join(self: Any, timeout: Any = None) -> Any:
-        if inside.world is None or get_ident() != inside.thread or not self.is_alive():
+        world = inside.world
+        if world is None or get_ident() != inside.thread or not self.is_alive():
             return real(self, timeout)
-        raise blocked(f"{self.name}.join()", _THREAD)
+        raise blocked(world, f"{self.name}.join()", _THREAD)
 
     return join
 

@@ -25,10 +25,13 @@ def escape(world: World, what: str, call: str, fix: str) -> EscapeError:
     return error
 
 
-def blocked(call: str, fix: str) -> BlockingCallError:
-    """The error to raise for a call that waits for another thread: none could end it."""
-    return BlockingCallError(
+def blocked(world: World, call: str, fix: str) -> BlockingCallError:
+    """The error to raise for a call that waits for another thread, which the world remembers:
+    none could end it."""
+    error = BlockingCallError(
         "waiting here blocks the one thread of the simulated world for ever",
         found=f"{call} at {caller()}",
         fix=fix,
     )
+    world.escape(error)
+    return error

@@ -152,12 +152,14 @@ def _sleep(real: Real) -> Real:
             if seconds < 0:
                 return real(seconds)  # which raises
             return world.blocking_sleep(seconds)
-        raise BlockingCallError(
+        error = BlockingCallError(
             "time.sleep blocks the event loop: no other task could run meanwhile",
             found=f"time.sleep({seconds!r}) at {caller()}",
             fix=f"await asyncio.sleep({seconds!r}), or await asyncio.to_thread(time.sleep, "
             f"{seconds!r})",
         )
+        world.escape(error)
+        raise error
 
     return sleep
 

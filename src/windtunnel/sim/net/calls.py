@@ -24,6 +24,8 @@ from windtunnel.sim.net.transport import SimStreamTransport
 if TYPE_CHECKING:
     from windtunnel.sim.loop import SimLoop
 
+_NODES = "run a simulated node in its place (world.start), or stub the call in the test"
+
 
 class NetCalls(SockCalls):
     """A mixin of the loop: sockets, transports, name resolution."""
@@ -210,12 +212,12 @@ class NetCalls(SockCalls):
         self._escape("pipes are not simulated", f"connect_write_pipe({pipe!r})")
 
     async def subprocess_shell(self, protocol_factory: Any, cmd: Any, **kwargs: Any) -> NoReturn:
-        self._escape("processes are not simulated", f"subprocess_shell({cmd!r})")
+        self._escape("processes are not simulated", f"subprocess_shell({cmd!r})", _NODES)
 
     async def subprocess_exec(
         self, protocol_factory: Any, program: Any, *args: Any, **kwargs: Any
     ) -> NoReturn:
-        self._escape("processes are not simulated", f"subprocess_exec({program!r})")
+        self._escape("processes are not simulated", f"subprocess_exec({program!r})", _NODES)
 
 
 def _unix_socket(path: Any, sock: Any) -> Any:

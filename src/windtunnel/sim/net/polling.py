@@ -63,7 +63,7 @@ class SimPoll:
             if ready:
                 found.append((fd, ready))
         if not found and timeout != 0:
-            raise _would_wait("select.poll().poll", timeout)
+            raise _would_wait(self._world, "select.poll().poll", timeout)
         return found
 
 
@@ -111,16 +111,18 @@ def _select(world: World, sides: tuple[Any, Any, Any], timeout: Any) -> Any:
             if place < 2 and (file.reader, file.writer)[place].ready():
                 found[place].append(each)
     if not any(found) and timeout != 0:
-        raise _would_wait("select.select", timeout)
+        raise _would_wait(world, "select.select", timeout)
     return tuple(found)
 
 
-def _would_wait(call: str, timeout: object) -> BlockingCallError:
-    return BlockingCallError(
+def _would_wait(world: World, call: str, timeout: object) -> BlockingCallError:
+    error = BlockingCallError(
         f"{call}() would block the one thread in which the simulated world runs",
         found=f"timeout={timeout!r}, and nothing is ready",
         fix="use asyncio's streams, or a timeout of 0",
     )
+    world.escape(error)
+    return error
 
 
 def _selecting(real: Real) -> Real:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from windtunnel.sim.errors import EscapeError
+from windtunnel.sim.fence.sites import caller
 from windtunnel.sim.net import operations
 from windtunnel.sim.net.files import Address, SocketFile, os_error
 from windtunnel.sim.net.listener import Attempt
@@ -17,6 +18,8 @@ from windtunnel.sim.net.sock import SimSocket, wrap
 
 if TYPE_CHECKING:
     from windtunnel.sim.world import World
+
+_OURS = "make the socket inside the simulated test"
 
 
 class SockCalls:
@@ -50,8 +53,8 @@ class SockCalls:
             self._escape("a real socket has no place in the simulated world", repr(sock))
         return sock
 
-    def _escape(self, what: str, found: str) -> NoReturn:
-        error = EscapeError(what, found=found, fix="make the socket inside the simulated test")
+    def _escape(self, what: str, found: str, fix: str = _OURS) -> NoReturn:
+        error = EscapeError(what, found=f"{found} at {caller()}", fix=fix)
         self._world.escape(error)
         raise error
 
