@@ -1,7 +1,7 @@
 """OpenAI's API: which paths there are, and which function reads or writes what.
 
 Everything is in the modules beside this one: ``openai_chat_*``, ``openai_responses_*``,
-``openai_plain`` (completions, embeddings, moderations), ``openai_media`` (images and audio),
+``openai_plain`` (completions, embeddings, moderations), ``openai_images``, ``openai_audio``,
 ``openai_files``, ``openai_batches``, ``openai_conversations`` and ``openai_models``.
 
 Source: https://platform.openai.com/docs/api-reference
@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from windtunnel.models.dialects import (
+    openai_audio,
     openai_batches,
     openai_conversations,
     openai_files,
-    openai_media,
+    openai_images,
     openai_models,
     openai_responses_store,
 )
@@ -91,7 +92,7 @@ _SERVED: tuple[tuple[str, str, _Named], ...] = (
     ("POST", "batches", openai_batches.create),
     ("GET", "batches/{batch_id}", openai_batches.retrieve),
     ("POST", "batches/{batch_id}/cancel", openai_batches.cancel),
-    ("GET", "images/files/{name}", openai_media.image_file),
+    ("GET", "images/files/{name}", openai_images.image_file),
 )
 # The endpoints that a model answers: path below /v1, endpoint, reading and writing.
 _ANSWERED: tuple[tuple[str, str, _Parse, _Render], ...] = (
@@ -103,28 +104,28 @@ _ANSWERED: tuple[tuple[str, str, _Parse, _Render], ...] = (
     (
         "images/generations",
         "images.generate",
-        openai_media.parse_generation,
-        openai_media.render_images,
+        openai_images.parse_generation,
+        openai_images.render_images,
     ),
-    ("images/edits", "images.edit", openai_media.parse_edit, openai_media.render_images),
+    ("images/edits", "images.edit", openai_images.parse_edit, openai_images.render_images),
     (
         "images/variations",
         "images.variation",
-        openai_media.parse_variation,
-        openai_media.render_images,
+        openai_images.parse_variation,
+        openai_images.render_images,
     ),
-    ("audio/speech", "audio.speech", openai_media.parse_speech, openai_media.render_speech),
+    ("audio/speech", "audio.speech", openai_audio.parse_speech, openai_audio.render_speech),
     (
         "audio/transcriptions",
         "audio.transcription",
-        openai_media.parse_transcription,
-        openai_media.render_transcription,
+        openai_audio.parse_transcription,
+        openai_audio.render_transcription,
     ),
     (
         "audio/translations",
         "audio.translation",
-        openai_media.parse_translation,
-        openai_media.render_transcription,
+        openai_audio.parse_translation,
+        openai_audio.render_transcription,
     ),
 )
 # Azure's clients name the model in the path.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from windtunnel.models.dialects.openai_chat_tools import offered_tools, output_format, tool_choice
 from windtunnel.models.dialects.openai_fields import (
     anything,
     array,
@@ -30,9 +31,6 @@ from windtunnel.models.dialects.openai_fields import (
 )
 from windtunnel.models.dialects.openai_tools import (
     function_name,
-    function_tool,
-    no_tools,
-    output_schema,
     parsed_arguments,
 )
 from windtunnel.models.protocol import (
@@ -43,7 +41,6 @@ from windtunnel.models.protocol import (
     RefusedError,
     ReplyError,
     Role,
-    Tool,
     ToolCall,
     ToolResult,
 )
@@ -135,8 +132,8 @@ def parse_chat(request: HttpRequest, state: ServerState, *, model: str = "") -> 
     _check(body, "")
     check_model(body["model"], state)
     system, messages = _conversation(body["messages"])
-    tools = _tools(body)
-    schema, json_mode = _format(body, system, messages)
+    tools = offered_tools(body)
+    schema, json_mode = output_format(body, system, messages)
     stream = body.get("stream") is True
     if not stream and body.get("stream_options") is not None and "stream" not in body:
         refuse(
@@ -156,7 +153,7 @@ def parse_chat(request: HttpRequest, state: ServerState, *, model: str = "") -> 
         messages=messages,
         system=system,
         tools=tools,
-        tool_choice=_choice(body, tools),
+        tool_choice=tool_choice(body, tools),
         schema=schema,
         json_mode=json_mode,
         stream=stream,
@@ -367,93 +364,3 @@ class _Pairing:
             f"{', '.join(self._open or ())}",
             f"messages.[{self._since + 1}].role",
         )
-
-
-# -- tools and formats ----------------------------------------------------------------------------
-
-
-def _tools(body: JsonObject) -> tuple[Tool, ...]:
-    offered = body.get("tools")
-    if not offered:
-        functions = body.get("functions") or ()
-        return tuple(
-            function_tool(inner, f"functions[{place}]") for place, inner in enumerate(functions)
-        )
-    tools = []
-    for place, tool in enumerate(offered):
-        path = f"tools[{place}]"
-        kind = tool.get("type")
-        if "type" not in tool:
-            missing(f"{path}.type")
-        if kind not in ("function", "custom"):
-            wrong_value(kind, f"{path}.type", ("function", "custom"))
-        if kind not in tool:
-            missing(f"{path}.{kind}")
-        if kind == "function":
-            tools.append(function_tool(tool["function"], f"{path}.function"))
-        else:
-            inner = tool["custom"]
-            mapping(inner, f"{path}.custom")
-            name = function_name(inner, f"{path}.custom")
-            tools.append(Tool(name, str(inner.get("description") or "")))
-    return tuple(tools)
-
-
-_MODES = ("none", "auto", "required")
-
-
-def _choice(body: JsonObject, tools: tuple[Tool, ...]) -> str:
-    param = "tool_choice"
-    choice = body.get(param)
-    if choice is None:
-        choice = body.get("function_call")
-        if choice is None:
-            return "auto"
-        if not body.get("tools"):
-            param = "function_call"
-    if not tools:
-        no_tools(param)
-    if isinstance(choice, str):
-        if choice not in _MODES:
-            wrong_value(choice, param, _MODES)
-        return choice
-    if choice.get("type") == "allowed_tools":
-        allowed = choice.get("allowed_tools")
-        mapping(allowed, f"{param}.allowed_tools")
-        mode = allowed.get("mode", "auto")
-        if mode not in ("auto", "required"):
-            wrong_value(mode, f"{param}.allowed_tools.mode", ("auto", "required"))
-        return str(mode)
-    inner = choice
-    if param == "tool_choice":
-        kind = choice.get("type")
-        if kind not in ("function", "custom"):
-            wrong_value(kind, "tool_choice.type", ("function", "custom", "allowed_tools"))
-        if kind not in choice:
-            missing(f"tool_choice.{kind}")
-        inner = choice[kind]
-        mapping(inner, f"tool_choice.{kind}")
-    name = inner.get("name")
-    if name not in [tool.name for tool in tools]:
-        refuse(f"Tool choice '{name}' not found in 'tools' parameter.", param)
-    return str(name)
-
-
-def _format(body: JsonObject, system: str, messages: tuple[Message, ...]) -> tuple[Any, bool]:
-    wanted = body.get("response_format")
-    if wanted is None or wanted["type"] == "text":
-        return None, False
-    if wanted["type"] == "json_object":
-        texts = [system, *(message.text for message in messages)]
-        results = [result.content for message in messages for result in message.tool_results]
-        if not any("json" in text.lower() for text in (*texts, *results)):
-            refuse(
-                "'messages' must contain the word 'json' in some form, to use 'response_format' "
-                "of type 'json_object'.",
-                "messages",
-            )
-        return None, True
-    if "json_schema" not in wanted:
-        missing("response_format.json_schema")
-    path = "response_format.json_schema"
-    return output_schema(wanted["json_schema"], path, "response_format"), True
