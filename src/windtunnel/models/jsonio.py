@@ -21,7 +21,10 @@ def _no_constant(name: str) -> Any:
 
 def _plain_loads(data: bytes | str) -> Any:
     """The value written in ``data``; raises ValueError where it is no JSON."""
-    return _json.loads(data, parse_constant=_no_constant)
+    value = _json.loads(data, parse_constant=_no_constant)
+    if ("\\ud" if isinstance(data, str) else b"\\ud") in data.lower():  # type: ignore[operator]
+        _json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate is no text: ValueError
+    return value
 
 
 try:
