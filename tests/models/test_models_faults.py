@@ -212,3 +212,11 @@ def test_a_server_that_is_refused_has_nobody_listening_until_it_listens_again(se
     server.accept_connections()
     assert (server.host, server.port) == address
     assert post(server)[0] == 200
+
+
+def test_a_plan_may_refuse_connections_for_a_while(server):
+    server.stand_under(FaultPlan.of([Fault("refused", "*", at_s=0)]))
+    with pytest.raises(ConnectionResetError):
+        post(server)
+    server.stand_under(FaultPlan())
+    assert post(server)[0] == 200

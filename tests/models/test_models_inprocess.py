@@ -93,6 +93,28 @@ def test_faults_raise_the_librarys_own_errors(server, library, fault, arguments,
 
 
 @LIBRARIES
+def test_a_server_that_refuses_connections_is_not_connected_to(server, library):
+    async def asynchronous() -> None:
+        async with library.AsyncClient() as client:
+            await client.post(URL, json=HELLO)
+
+    async def by_aiohttp() -> None:
+        async with aiohttp.ClientSession() as session:
+            await session.post(URL, json=HELLO)
+
+    server.refuse_connections()
+    with pytest.raises(library.ConnectError, match="refused"):
+        library.post(URL, json=HELLO)
+    with pytest.raises(library.ConnectError, match="refused"):
+        asyncio.run(asynchronous())
+    with pytest.raises(aiohttp.ClientConnectorError, match="refused"):
+        asyncio.run(by_aiohttp())
+    server.accept_connections()
+    asyncio.run(by_aiohttp())
+    assert library.post(URL, json=HELLO).status_code == 200
+
+
+@LIBRARIES
 def test_an_asynchronous_client_streams_and_waits_in_its_own_loop(server, library):
     server.on("slow").reply("a b c", latency=Pace(0.0, tokens_per_s=500))
 

@@ -25,6 +25,9 @@ def connector(aiohttp: Any) -> Patched:
         if opened is None:
             guard(host)
             return await create(self, req, traces, timeout)
+        if opened.core.refusing:
+            error = ConnectionRefusedError(111, "Connection refused")
+            raise aiohttp.ClientConnectorError(req.connection_key, error)
         return connected(self._factory(), opened, asyncio.get_running_loop())
 
     async def get_kept(self: Any, key: Any, traces: Any) -> Any:

@@ -66,9 +66,14 @@ class Connection(asyncio.Protocol):
         # uvloop's transports and the simulated ones are asyncio's by shape, not by class.
         self._transport = cast("asyncio.Transport", transport)
         self._open.add(self)
+        if self._core.refusing:
+            self._no_linger()
+            self.drop()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        if self._ended:
+            return
         reader = self._reader
         reader.feed(data)
         if self._plan is None and self._task is None:

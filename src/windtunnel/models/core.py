@@ -100,6 +100,8 @@ class ModelCore:
         """Faults of the next requests, one each."""
         self.outage: Fault | None = None
         """The fault of every request, until it is lifted."""
+        self.refused = False
+        """Whether connections are refused until further notice."""
         self.limiter: Limiter | None = None
         """What clients may use in a minute, None for no limit."""
         self.upstream: Upstream | None = None
@@ -138,6 +140,7 @@ class ModelCore:
         self.defects.clear()
         self.failures.clear()
         self.looks.clear()
+        self.refused = False
         self.outage = self.pace = self.limiter = self.upstream = self._weather = None
         self.state.forget(self._models)
         self._stock()
@@ -149,6 +152,15 @@ class ModelCore:
         """
         self._weather = faults.Weather(plan, self.state.random("faults"))
         self._began = self.clock.monotonic()
+
+    @property
+    def refusing(self) -> bool:
+        """Whether who connects now is refused."""
+        if self.refused:
+            return True
+        return self._weather is not None and self._weather.refuses(
+            self.clock.monotonic() - self._began
+        )
 
     # -- from request to plan --------------------------------------------------------------------
 

@@ -216,7 +216,10 @@ WIRE: dict[str, Callable[[Plan, Fault], Plan]] = {
 (neither: before the head) for reset, close and stall; ``missing`` bytes for truncate; ``size`` and
 ``pause_s`` for slow_drip and split_frames; ``seconds`` for delay."""
 
-VERBS = frozenset((*ERRORS, *FRAMES, *WIRE, "wrong_content_type"))
+REFUSED = "refused"
+"""The verb about the connection itself: who connects meanwhile is refused, whatever its target."""
+
+VERBS = frozenset((*ERRORS, *FRAMES, *WIRE, "wrong_content_type", REFUSED))
 """Everything that can go wrong."""
 
 
@@ -297,9 +300,17 @@ class Weather:
     def __init__(self, plan: FaultPlan, chance: random.Random) -> None:
         for one in plan:
             check(one)
-        self._plan = plan
+        self._refusals = [one for one in plan if one.verb == REFUSED]
+        self._plan = [one for one in plan if one.verb != REFUSED]
         self._chance = chance
-        self._befallen = [0] * len(plan)
+        self._befallen = [0] * len(self._plan)
+
+    def refuses(self, now_s: float) -> bool:
+        """Whether connections are refused at that time."""
+        return any(
+            one.at_s <= now_s and (one.until_s is None or now_s < one.until_s)
+            for one in self._refusals
+        )
 
     def befall(self, now_s: float, *names: str) -> tuple[Fault, ...]:
         """The faults for a request at that time whose model, dialect and endpoint are named."""

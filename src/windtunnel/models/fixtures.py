@@ -53,6 +53,12 @@ class FixtureServer(ModelServer):
             self._sock.close()
             self._lookout = None
 
+    def accept_connections(self) -> None:
+        """Let clients connect again."""
+        self.core.refused = False
+        if self._lookout is None:
+            self.start()
+
     async def during(self, body: Awaitable[Any]) -> Any:
         """Stand in the running loop while a test's body runs."""
         loop = asyncio.get_running_loop()

@@ -31,7 +31,10 @@ def backends(core: Any) -> Patched:
     connect = sync_backend.connect_tcp
 
     def connect_tcp(self: Any, host: str, port: int, *args: Any, **kwargs: Any) -> Any:
-        if answering(host, port) is not None:
+        opened = answering(host, port)
+        if opened is not None:
+            if opened.core.refusing:
+                raise core.ConnectError("[Errno 111] Connection refused")
             return sync(Wire(host, port))
         guard(host)
         return connect(self, host, port, *args, **kwargs)
@@ -42,15 +45,18 @@ def backends(core: Any) -> Patched:
     auto = __import__(f"{core.__name__}._backends.auto", fromlist=["AutoBackend"])
     for backend in [*classes, auto.AutoBackend]:
         if "connect_tcp" in vars(backend):  # a stand-in where trio is not installed
-            patched.append((backend, "connect_tcp", _async_connect(backend, asynchronous)))
+            patched.append((backend, "connect_tcp", _async_connect(core, backend, asynchronous)))
     return patched
 
 
-def _async_connect(backend: Any, stream: Any) -> Any:
+def _async_connect(core: Any, backend: Any, stream: Any) -> Any:
     connect = backend.__dict__["connect_tcp"]
 
     async def connect_tcp(self: Any, host: str, port: int, *args: Any, **kwargs: Any) -> Any:
-        if answering(host, port) is not None:
+        opened = answering(host, port)
+        if opened is not None:
+            if opened.core.refusing:
+                raise core.ConnectError("[Errno 111] Connection refused")
             return stream(Wire(host, port))
         guard(host)
         return await connect(self, host, port, *args, **kwargs)
@@ -187,6 +193,8 @@ def transports(httpx: Any) -> Patched:
         if opened is None:
             guard(url.host)
             return handle(self, request)
+        if opened.core.refusing:
+            return handle(self, request)
         content = request.__dict__.get("_content")
         if content is None:
             content = request.read()
@@ -207,6 +215,8 @@ def transports(httpx: Any) -> Patched:
         opened = answering(url.host, url.port or (443 if url.scheme == "https" else 80))
         if opened is None:
             guard(url.host)
+            return await handle_async(self, request)
+        if opened.core.refusing:
             return await handle_async(self, request)
         content = request.__dict__.get("_content")
         if content is None:

@@ -149,15 +149,20 @@ class ModelServer(Verbs):
         return self
 
     def refuse_connections(self) -> None:
-        """Listen no more, for a while: who connects is refused. The port stays this server's."""
-        opened, self._opened = self._opened, None  # it stays open in process
-        port = self.port
-        self.stop()
-        self._wanted_port, self._opened = port, opened
+        """Let nobody connect for a while: in process and, where the server has its port to itself,
+        on it, they are refused; the port stays this server's."""
+        self.core.refused = True
+        if self._listener is not None:
+            opened, self._opened = self._opened, None  # it stays open in process
+            port = self.port
+            self.stop()
+            self._wanted_port, self._opened = port, opened
 
     def accept_connections(self) -> None:
-        """Listen again, on the same port."""
-        self.start()
+        """Let them connect again."""
+        self.core.refused = False
+        if self._port is not None:
+            self.start()
 
     # -- in process ------------------------------------------------------------------------------
 
