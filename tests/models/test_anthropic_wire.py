@@ -191,6 +191,27 @@ def test_a_body_that_is_no_object_is_refused(server: ModelServer, body: bytes) -
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
+def test_the_older_completion_goes_on_from_its_prompt(server: ModelServer) -> None:
+    server.on("hi").reply("Hello, you!")
+    body: Any = {
+        "model": "claude-2.1",
+        "prompt": "\n\nHuman: hi\n\nAssistant:",
+        "max_tokens_to_sample": 9,
+    }
+    whole = HTTP.post(server.url + "/v1/complete", json=body).json()
+    assert (whole["type"], whole["completion"], whole["stop_reason"]) == (
+        "completion",
+        "Hello, you!",
+        "stop_sequence",
+    )
+    streamed = HTTP.post(server.url + "/v1/complete", json={**body, "stream": True}).text
+    data = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: ")]
+    assert "".join(event.get("completion", "") for event in data) == "Hello, you!"
+    del body["max_tokens_to_sample"]
+    refused = HTTP.post(server.url + "/v1/complete", json=body).json()
+    assert refused["error"]["message"] == "max_tokens_to_sample: Field required"
+
+
 def test_no_malformed_request_breaks_it_and_each_gets_its_error_shape() -> None:
     core = ModelCore(("anthropic",), seed=Seed(7))
     headers = (("anthropic-version", "2023-06-01"),)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from windtunnel.models import tokens
 from windtunnel.models.clock import WORLD_CLOCK
 from windtunnel.models.dialects import anthropic_batches as batches
+from windtunnel.models.dialects import anthropic_completions as completions
 from windtunnel.models.dialects import anthropic_messages as messages
 from windtunnel.models.dialects import anthropic_models as models
 from windtunnel.models.dialects.anthropic_checks import refused
@@ -81,6 +82,7 @@ class Anthropic:
         Route("DELETE", "/v1/messages/batches/{batch}", "batch_delete"),
         Route("POST", "/v1/messages/batches/{batch}/cancel", "batch_cancel"),
         Route("GET", "/v1/messages/batches/{batch}/results", "batch_results"),
+        Route("POST", "/v1/complete", "complete"),
     )
     default_models: tuple[str, ...] = models.DEFAULT_MODELS
     pure = frozenset({"messages"})
@@ -107,6 +109,8 @@ class Anthropic:
             call = messages.parse(request, state, counting=True)
             read = tokens.usage_of(call, Reply()).input_tokens
             return Response(200, dumps({"input_tokens": max(read, 1)}))
+        if endpoint == "complete":
+            return completions.parse(request, state)
         if endpoint == "models":
             return models.listed(request, state)
         if endpoint == "model":
@@ -131,6 +135,8 @@ class Anthropic:
 
     def render(self, call: ModelCall, reply: Reply, usage: Usage, state: ServerState) -> Response:
         """Write a reply; see :class:`~windtunnel.models.dialects.Dialect`."""
+        if call.endpoint == "complete":
+            return completions.render(call, reply, state)
         return messages.render(call, reply, usage, state)
 
     def error(self, error: ReplyError, request: HttpRequest, state: ServerState) -> Response:

@@ -10,12 +10,8 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from windtunnel.models.dialects.anthropic_checks import (
-    body_of,
-    check_messages,
-    check_request,
-    refused,
-)
+from windtunnel.models.dialects.anthropic_checks import body_of, check_request, refused
+from windtunnel.models.dialects.anthropic_turns import check_messages
 from windtunnel.models.jsonio import dumps
 from windtunnel.models.protocol import (
     Chunk,

@@ -10,13 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
-from windtunnel.models.dialects import gemini_fields as fields
-from windtunnel.models.dialects.gemini_fields import (
-    body_of,
-    json_schema,
-    refused,
-    violated,
-)
+from windtunnel.models.dialects import gemini_shapes as shapes
+from windtunnel.models.dialects.gemini_fields import body_of, refused, snake, violated
+from windtunnel.models.dialects.gemini_shapes import json_schema
 from windtunnel.models.dialects.schemas import schema_fault
 from windtunnel.models.jsonio import dumps
 from windtunnel.models.protocol import (
@@ -49,14 +45,14 @@ def generate(
 ) -> ModelCall:
     """``models/{model}:generateContent`` and ``:streamGenerateContent``."""
     known(model, "generateContent", state, version)
-    body = body_of(request, fields.GENERATE)
+    body = body_of(request, shapes.GENERATE)
     return _call(model, body, request, stream)
 
 
 def count(model: str, request: HttpRequest, state: ServerState, version: str) -> ModelCall:
     """``models/{model}:countTokens``: what would be read."""
     known(model, "countTokens", state, version)
-    body = body_of(request, fields.COUNT)
+    body = body_of(request, shapes.COUNT)
     inner = body.get("generateContentRequest")
     if inner is not None and body.get("contents"):
         raise violated(
@@ -69,14 +65,14 @@ def count(model: str, request: HttpRequest, state: ServerState, version: str) ->
 def embed(model: str, request: HttpRequest, state: ServerState, version: str) -> ModelCall:
     """``models/{model}:embedContent``."""
     known(model, "embedContent", state, version)
-    body = body_of(request, fields.EMBED)
+    body = body_of(request, shapes.EMBED)
     return _embedding(model, "embedContent", [body], body, request)
 
 
 def embed_batch(model: str, request: HttpRequest, state: ServerState, version: str) -> ModelCall:
     """``models/{model}:batchEmbedContents``."""
     known(model, "batchEmbedContents", state, version)
-    body = body_of(request, fields.BATCH_EMBED)
+    body = body_of(request, shapes.BATCH_EMBED)
     wanted = body.get("requests") or []
     if not wanted:
         raise violated("BatchEmbedContentsRequest.requests", "requests is not specified")
@@ -178,7 +174,7 @@ def _check_contents(contents: Sequence[JsonObject], name: str) -> None:
                 )
             for field in ("functionCall", "functionResponse"):
                 if field in part and not part[field].get("name"):
-                    raise violated(f"{where}.{fields.snake(field)}.name", "Name cannot be empty.")
+                    raise violated(f"{where}.{snake(field)}.name", "Name cannot be empty.")
 
 
 def _check_turns(contents: Sequence[JsonObject]) -> None:
@@ -209,7 +205,7 @@ def _check_config(config: JsonObject, name: str) -> None:
     for field, least, most in (("temperature", 0, 2), ("topP", 0, 1)):
         value = config.get(field)
         if value is not None and not least <= value <= most:
-            field = fields.snake(field)
+            field = snake(field)
             raise violated(
                 f"{path}.{field}",
                 f"{field} must be in the range [{least}.0, {most}.0].",
