@@ -162,6 +162,22 @@ def test_a_body_that_is_made_while_it_is_sent_is_read(server):
         assert client.post(URL, content=parts()).json()["text"] == "one two"
 
 
+def test_the_same_words_asked_in_another_way_are_not_taken_for_the_same():
+    server = ModelServer(("gemini",))
+    server.open_in_process()
+    url = "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash"
+    body = {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}
+    with httpx.Client(headers={"x-goog-api-key": "any"}) as client:
+        kinds = [
+            client.post(f"{url}:streamGenerateContent{query}", json=body).headers["content-type"]
+            for query in ("", "?alt=sse", "", "?alt=sse", "", "?alt=sse")
+        ]
+    server.stop()
+    assert kinds[0].startswith("application/json")
+    assert kinds[1].startswith("text/event-stream")
+    assert kinds == kinds[:2] * 3
+
+
 def test_aiohttp_is_reached_below_its_connector(server):
     async def main() -> tuple[str, str, list[type]]:
         errors = []

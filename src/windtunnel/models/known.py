@@ -23,8 +23,8 @@ class Known:
     __slots__ = (
         "_headers",
         "_models",
-        "_path",
         "_scripts",
+        "_target",
         "call",
         "fitting",
         "pure",
@@ -42,7 +42,7 @@ class Known:
         """Whether nothing but the request's bytes and the models decides what it asks."""
         self.used: tuple[Reply, Usage] | None = None
         self._headers = request.headers
-        self._path = request.path
+        self._target = request.method, request.path, request.query
         self._models = core.state.models.version
         self._scripts = core.scripts.version
 
@@ -51,7 +51,7 @@ class Known:
         # Heads are kept parsed (see `wire`), so that equal ones are the same object.
         return (
             self._headers is request.headers
-            and self._path is request.path
+            and self._target == (request.method, request.path, request.query)
             and self._models == core.state.models.version
             and self._scripts == core.scripts.version
         )
