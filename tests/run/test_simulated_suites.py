@@ -281,3 +281,32 @@ def test_comparing_processes_needs_a_hash_seed_that_can_be_given_on(tmp_path: Pa
     ran = pytest_run(tmp_path, "--wt-check-determinism", hash_seed="random")
     assert ran.code == 4
     assert "set PYTHONHASHSEED=0" in ran.text
+
+
+def test_a_suite_chooses_its_policy_where_no_marker_does(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import asyncio
+        import windtunnel as wt
+
+        async def order(world):
+            seen = []
+            async def note(n):
+                seen.append(n)
+            await asyncio.gather(*[note(n) for n in range(8)])
+            return world.config.policy, seen
+
+        @wt.simulated(seeds=5)
+        async def test_as_the_run_says(world):
+            assert await order(world) == ("fifo", list(range(8)))
+
+        @wt.simulated(seeds=5, policy="random")
+        async def test_as_the_marker_says(world):
+            assert (await order(world))[0] == "random"
+        """
+    )
+    result = pytester.runpytest_subprocess("--wt-policy", "fifo")
+    result.assert_outcomes(passed=2)
+    result = pytester.runpytest_subprocess("--wt-policy", "lifo")
+    result.stderr.fnmatch_lines(["*lifo*"])
+    assert result.ret == 4

@@ -119,6 +119,11 @@ class Settings:
     seeds: int = _setting(
         0, _natural, "seeds of each simulated test; 0 is what its marker says, else 10"
     )
+    policy: str = _setting(
+        "random",
+        _one_of("random", "fifo", "pct"),
+        "how a simulated test chooses among tasks that could run, where its marker does not say",
+    )
     all_seeds: bool = _setting(
         False, _flag, "run a simulated test's other seeds too after one has failed"
     )

@@ -64,13 +64,14 @@ class Plan:
     config: WorldConfig
 
 
-def plan_of(item: pytest.Item, *, everything: bool) -> Plan | None:
+def plan_of(item: pytest.Item, *, everything: bool, policy: str = "random") -> Plan | None:
     """How that test is to be run; None where it is not simulated.
 
     :param everything: whether async tests without a marker are simulated too.
+    :param policy: the scheduling policy where the marker names none.
     :raises UsageError: for a marker that cannot be meant.
     """
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {"policy": policy}
     marks = list(item.iter_markers(NAME))
     if not marks and not (everything and is_async(item)):
         return None

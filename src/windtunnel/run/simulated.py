@@ -49,17 +49,19 @@ def attach(config: pytest.Config, state: RunState) -> None:
 
         replay = Replay(config, state)
         config.pluginmanager.register(replay, "windtunnel-replay")
-    check = MarkerCheck(lambda item: plan_of(item, everything=everything))
+    policy = state.settings.policy
+    check = MarkerCheck(lambda item: plan_of(item, everything=everything, policy=policy))
     config.pluginmanager.register(check, "windtunnel-simulated-marker")
-    watcher = Watcher(everything, replay)
+    watcher = Watcher(everything, policy, replay)
     config.pluginmanager.register(watcher, "windtunnel-simulated-watcher")
 
 
 class Watcher:
     """Attaches the simulated world to the run where a test needs it."""
 
-    def __init__(self, everything: bool, replay: Replay | None) -> None:
+    def __init__(self, everything: bool, policy: str, replay: Replay | None) -> None:
         self._everything = everything
+        self._policy = policy
         self._replay = replay
         self._any = False
 
@@ -88,7 +90,7 @@ class Watcher:
         from windtunnel.explore.marker import plan_of
 
         for item in session.items:
-            plan = plan_of(item, everything=self._everything)
+            plan = plan_of(item, everything=self._everything, policy=self._policy)
             if self._replay is not None:
                 plan = self._replay.plan_of(item, plan)
             if plan is not None:

@@ -29,13 +29,18 @@ class Watch:
     def __init__(self, future: asyncio.Future[Any]) -> None:
         self.future = future
         self._seen: tuple[object, int] | None = None
+        self._since_ns = 0
 
     def stalled(self, world: World) -> bool:
-        """Whether it waits for what it waited for at the last call, and for no timer."""
+        """Whether it has waited for the same thing, and for no timer, for the span that the
+        world's configuration states."""
         waited = getattr(self.future, "_fut_waiter", None)
         seen = (waited, _steps(self.future))
         before, self._seen = self._seen, seen
         if before is None or before[0] is not seen[0] or before[1] != seen[1]:
+            self._since_ns = world.now_ns
+            return False
+        if world.now_ns - self._since_ns < world.config.stall_s * 1e9:
             return False
         return not _has_timer(world, set(_chain(self.future)))
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from windtunnel.core.faults import FaultPlan
     from windtunnel.sim.loop import SimLoop
 
+# Looks at the test body within the span of a stall: it is told an eighth of it late at most.
+_LOOKS = 8
+
 
 class World:
     """One run of the simulated world.
@@ -250,7 +253,7 @@ class World:
     def swap_watch(self, watch: waiting.Watch | None) -> waiting.Watch | None:
         """Look after the future that a loop is told to run until; gives back the one before."""
         before, self._watch = self._watch, watch
-        self.stall_check_ns = self.now_ns + round(self.config.stall_s * 1e9)
+        self.stall_check_ns = self._next_look(self.now_ns)
         return before
 
     def entered(self) -> None:
@@ -279,12 +282,16 @@ class World:
     def check_for_stall(self, when_ns: int) -> None:
         """Virtual time is about to pass the next check.
 
-        :raises StallError: when the test body waits where it waited at the last check, and not
-            for a timer.
+        :raises StallError: when the test body has waited for the same thing for the span that
+            the configuration states, and not for a timer.
         """
         if self._watch is not None and self._watch.stalled(self):
             raise waiting.stall(self)
-        self.stall_check_ns = when_ns + round(self.config.stall_s * 1e9)
+        self.stall_check_ns = self._next_look(when_ns)
+
+    def _next_look(self, from_ns: int) -> int:
+        """When to look whether the test body still waits where it waited."""
+        return from_ns + round(self.config.stall_s * 1e9 / _LOOKS)
 
     # In and out.
 
