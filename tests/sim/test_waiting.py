@@ -128,7 +128,7 @@ def test_heartbeats_do_not_hide_that_the_awaited_event_never_comes():
     world = worlds.make(stall_s=60)
     with pytest.raises(StallError, match="no progress of the test in 60 s") as caught:
         worlds.run(main, world)
-    assert 60 <= world.now_ns / 1e9 < 200
+    assert 60 <= world.now_ns / 1e9 < 60 * 1.3
     assert "waits for Event.wait()" in str(caught.value)
     assert "[heart] heart sleeps" in str(caught.value) or "(beat) sleeps" in str(caught.value)
 
