@@ -1,5 +1,5 @@
-"""litellm, langchain-openai and pydantic-ai over OpenAI's API; run in an environment of their own by
-``test_openai_frameworks.py``."""
+"""litellm, langchain-openai and pydantic-ai over OpenAI's API; run in an environment of their own
+by ``test_openai_frameworks.py``."""
 
 from __future__ import annotations
 
