@@ -13,7 +13,7 @@ COMMANDS = {
     "replay": "repeat one failed seed of a simulated test",
     "flaky": "list flaky tests, hunt for their causes, quarantine and release them",
     "report": "write the page of a recorded run",
-    "models": "serve the model APIs by script",
+    "models": "serve the model APIs by script, and check servers of them",
     "record": "merge, export, import, check and trim the record",
     "doctor": "say what of this machine can be used, and what is missing",
 }

@@ -9,6 +9,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from windtunnel.cli.models_check import add_check
 from windtunnel.core import ExitCode, Seed, UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_serve(commands)
+    add_check(commands)
     given = parser.parse_args(argv)
     return int(given.run(given))
 
