@@ -8,6 +8,7 @@ import random
 import re
 from pathlib import Path
 
+import httpx
 import jsonschema
 import pytest
 from hypothesis import given, settings
@@ -53,6 +54,39 @@ def test_of_two_alike_the_one_with_more_conditions_goes_first_then_the_one_writt
     server.on(contains="cat").reply("second")
     assert answer(server, "cat", model="m") == "two conditions"
     assert answer(server, "cat") == "second"
+
+
+def test_what_a_tool_returned_is_answered_before_the_text_that_had_it_called():
+    server = ModelServer(("openai",), seed=Seed(7))
+    server.on("weather?").reply(ToolCall("look_up", {"city": "Oslo"}))
+    server.on(tool_result="look_up").reply("Sunny.")
+    calls = agent(server, "weather?")
+    assert calls == ["look_up", "Sunny."]
+    assert agent(server, "weather?") == calls  # the next conversation begins with the tool again
+
+
+def test_without_a_result_a_script_for_one_does_not_go_first(server):
+    server.on("hello").reply("exact")
+    server.on(tool_result=False).reply("nothing returned")
+    assert answer(server, "hello") == "exact"
+
+
+def agent(server: ModelServer, text: str) -> list[str]:
+    """What an agent's loop comes to: the tools it calls, one after the other, and the answer."""
+    messages: list[dict[str, object]] = [{"role": "user", "content": text}]
+    seen: list[str] = []
+    with server.open_in_process(), httpx.Client() as client:
+        while len(seen) < 4:  # a loop that does not end is cut
+            body = {"model": "gpt-4o", "messages": messages}
+            url = "https://api.openai.com/v1/chat/completions"
+            said = client.post(url, json=body).json()["choices"][0]["message"]
+            if not said.get("tool_calls"):
+                return [*seen, said["content"]]
+            (call,) = said["tool_calls"]
+            seen.append(call["function"]["name"])
+            result = {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}
+            messages += [said, result]
+    return seen
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 ``on(...)`` makes a script, ``reply(...)`` says its answers. Of several scripts that fit a call, one
 that names the whole text goes before one that names a part or a pattern of it, and that before one
-that fits any text; among those the one with more conditions, then the one written last.
+that fits any text; among those the one with more conditions, then the one written last. Where a
+tool has just returned something, scripts with ``tool_result=`` go before all others: an agent's
+loop sends the same user's text again with every result, and a script for that text, which had the
+tool called, would have it called for ever.
 """
 
 from __future__ import annotations
@@ -200,6 +203,11 @@ class Script:
                 return str(condition.wanted)
         return None
 
+    @property
+    def awaits_result(self) -> bool:
+        """Whether it is for what a tool has returned."""
+        return any(condition.name == "tool_result" for condition in self.conditions)
+
     def __str__(self) -> str:
         asked = [str(condition) for condition in self.conditions]
         if self.nth is not None:
@@ -305,7 +313,10 @@ class Scripts:
     def fitting(self, call: ModelCall) -> tuple[Script, ...]:
         """The scripts whose conditions hold, in the order in which they are asked."""
         whole = self._whole.get(call.last_user_text, ()) if self._whole else ()
-        return tuple(script for script in (*whole, *self._parts) if script.meets(call))
+        found = tuple(script for script in (*whole, *self._parts) if script.meets(call))
+        if len(found) > 1 and call.tool_results:
+            return tuple(sorted(found, key=lambda script: not script.awaits_result))
+        return found
 
     def choose(
         self, call: ModelCall, state: ServerState, fitting: tuple[Script, ...]
