@@ -129,19 +129,21 @@ class Routes:
         return candidates[0]
 
     def _likely(self, request: HttpRequest, path: str) -> Dialect:
-        """Whose error an unknown path gets: the host's, the claimant's, that of the dialect with
-        routes below the same first segments, or the first's."""
+        """Whose error an unknown path gets: the host's, or, among the dialects with routes below
+        the same first segment (all, where none has), the claimant's or the first's."""
         host = self._hosts.get(request.header("host").partition(":")[0])
         if host is not None:
             return host
-        for spoken in self._dialects:
+        first = "/".join(path.split("/")[:2])
+        near = [
+            spoken
+            for spoken in self._dialects
+            if any(f"{route.path}/".startswith(f"{first}/") for route in spoken.routes)
+        ]
+        for spoken in near or self._dialects:
             if spoken.claims(request):
                 return spoken
-        first = "/".join(path.split("/")[:2])
-        for spoken in self._dialects:
-            if any(route.path.startswith(first) and first != "/" for route in spoken.routes):
-                return spoken
-        return self._dialects[0]
+        return (near or self._dialects)[0]
 
 
 def _plain(path: str) -> str:
