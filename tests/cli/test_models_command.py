@@ -1,4 +1,4 @@
-"""``windtunnel models serve``, as a user starts and stops it."""
+"""``windtunnel models``: ``serve`` as a user starts and stops it, ``check`` of a server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from windtunnel.cli import main
+from windtunnel.models import ModelServer, ToolCall
+from windtunnel.models.laws import laws_of
 
 
 @contextmanager
@@ -71,4 +73,71 @@ def test_it_serves_scripts_of_a_file_until_it_is_stopped(tmp_path: Path):
 )
 def test_wrong_options_get_one_clear_error(capsys, options, told):
     assert main(["models", "serve", *options]) == 4
+    assert told in capsys.readouterr().err
+
+
+# -- check -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served() -> Iterator[ModelServer]:
+    with ModelServer(models=["gpt-4o"], api_key="sk-1", strict=False) as server:
+        server.on(tools="look_up_weather").reply(ToolCall("look_up_weather", {"city": "Oslo"}))
+        yield server
+
+
+def test_check_says_a_line_a_law_and_a_summary_for_every_api_that_answers(capsys, served):
+    assert main(["models", "check", served.url, "--key", "sk-1"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert {line.split()[1] for line in lines} == {"ollama", "openai", "anthropic", "gemini"}
+    assert {line.split()[0] for line in lines} == {"pass"}
+    assert last == f"{len(lines)} laws: {len(lines)} hold, 0 fail, 0 unknown"
+
+
+def test_check_ends_with_1_when_a_law_fails_and_says_what_was_found(capsys, served):
+    served.on("Say hello.").error(500)
+    assert main(["models", "check", served.url, "--dialect", "openai", "--key", "sk-1"]) == 1
+    told = capsys.readouterr().out
+    assert "fail     openai usage" in told
+    assert "status 500, not 200" in told
+    assert "pass     openai models" in told
+
+
+def test_check_on_a_terminal_says_the_same_and_takes_no_word_for_markup(
+    capsys, monkeypatch, served
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["models", "check", served.url, "--dialect", "openai", "--key", "sk-1"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(laws_of("openai"))
+    assert "ends with [DONE]" in lines[3]
+    assert f"{len(lines)} hold" in last
+
+
+def test_check_as_json_has_every_finding_and_unknown_is_not_a_pass(capsys, served):
+    served.core.api_key = None
+    options = ["--dialect", "openai", "--model", "gpt-4o", "--json"]
+    assert main(["models", "check", served.url + "/v1", *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["schema"], found["url"]) == (1, served.url + "/v1")
+    verdicts = {one["law"]: one["verdict"] for one in found["findings"]}
+    assert verdicts.pop("wrong-key") == "unknown"
+    assert set(verdicts.values()) == {"pass"}
+    assert all(one["source"].startswith("https://") for one in found["findings"])
+
+
+@pytest.mark.parametrize(
+    ("options", "told", "code"),
+    [
+        (["http://127.0.0.1:1"], "no server answers at the URL", 12),
+        (["http://127.0.0.1:1", "--dialect", "ollama"], "no server answers at the URL", 12),
+        (["http://127.0.0.1:1", "--dialect", "latin"], "there is no such dialect", 4),
+        (["127.0.0.1:1"], "takes the URL of a server", 4),
+        (["http://127.0.0.1:x"], "takes the URL of a server", 4),
+        (["http://127.0.0.1:1", "--timeout", "0"], "seconds above zero", 4),
+        ([], "URL", 4),
+    ],
+)
+def test_what_cannot_be_checked_gets_one_clear_error(capsys, options, told, code):
+    assert main(["models", "check", *options]) == code
     assert told in capsys.readouterr().err
