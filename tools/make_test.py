@@ -25,9 +25,10 @@ TYPED = ["src/windtunnel", "tools", "examples/fleet/src"]
 OLD_PYTEST = "3.12"
 # Proved once, since they do not depend on the interpreter.
 ONCE = ["tests/docs", "tests/coexistence", "tests/house"]
-# Rooms that work with the interpreter's insides: whole on each. The files of the other rooms are
-# divided among the newer interpreters, so that each file is run on two.
-EVERYWHERE = ("core", "sim", "explore")
+# What works with the interpreter's insides runs whole on each. The other files are divided among
+# the newer interpreters, so that each is run on two.
+EVERYWHERE = ("tests/core/", "tests/explore/", "tests/sim/")
+DIVIDED = ("tests/sim/test_found_", "tests/sim/test_lib_", "tests/sim/test_net_")
 COEXIST = ROOT / ".venv-coexist"
 FRAMEWORKS = ROOT / ".venv-frameworks"
 
@@ -115,9 +116,13 @@ def _tests(main_version: str, others: dict[str, Path]) -> list[Step]:
 
 def _share(number: int, of: int) -> list[str]:
     """The test files for one of so many newer interpreters."""
-    everywhere = [f"tests/{room}" for room in EVERYWHERE]
-    files = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py"))
-    divided = [str(file) for file in files if not str(file).startswith((*everywhere, *ONCE))]
+    paths = sorted((ROOT / "tests").rglob("test_*.py"))
+    files = [str(path.relative_to(ROOT)) for path in paths]
+    files = [file for file in files if not file.startswith(tuple(ONCE))]
+    everywhere = [
+        file for file in files if file.startswith(EVERYWHERE) and not file.startswith(DIVIDED)
+    ]
+    divided = [file for file in files if file not in everywhere]
     return [*everywhere, *divided[number::of]]
 
 
