@@ -19,7 +19,7 @@ from windtunnel.sim import boots
 from windtunnel.sim.clock import NodeClock
 from windtunnel.sim.errors import NodeCrashedError
 from windtunnel.sim.handle import Lane
-from windtunnel.sim.task import SimTask
+from windtunnel.sim.task import SimFuture, SimTask
 
 if TYPE_CHECKING:
     from windtunnel.sim.scheduler import Runnable
@@ -144,6 +144,8 @@ class Node:
         with self.world.on(self):
             task = loop.create_task(coroutine)
         outer: asyncio.Future[T] = loop.create_future()
+        if isinstance(outer, SimFuture):
+            outer.behind = task  # a task that sleeps long is no stall of who waits for it
         self._awaited.add(outer)
         task.add_done_callback(lambda done: _copy(done, outer))
         try:
@@ -153,6 +155,8 @@ class Node:
             raise
         finally:
             self._awaited.discard(outer)
+            if isinstance(outer, SimFuture):
+                del outer.behind
 
     def crash(self) -> None:
         """Stop it between two steps, as by a power cut or SIGKILL.

@@ -21,9 +21,14 @@ def _loop_of(future: asyncio.Future[Any]) -> SimLoop:
 
 
 class SimFuture(asyncio.Future[Any]):
-    """A future of the simulated loop."""
+    """A future of the simulated loop.
 
-    __slots__ = ("_wt_hash",)
+    :ivar behind: the task that will complete it, where that is known.
+    """
+
+    __slots__ = ("_wt_hash", "behind")
+
+    behind: asyncio.Future[Any]
 
     _wt_hash: int
 

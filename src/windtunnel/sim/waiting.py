@@ -63,6 +63,7 @@ def _chain(future: object) -> Iterator[Any]:
         seen.add(id(item))
         yield item
         todo.append(getattr(item, "_fut_waiter", None))
+        todo.append(getattr(item, "behind", None))
         todo.extend(getattr(item, "_children", ()))
 
 
