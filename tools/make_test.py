@@ -104,21 +104,31 @@ def _coexist_packages() -> list[str]:
 
 def _tests(main_version: str, others: dict[str, Path]) -> list[Step]:
     main = environments.main_interpreter()
-    rooms = [f"--ignore={folder}" for folder in ONCE]
-    suites = [_pytest(f"tests on {main_version}", main, ["tests", *rooms])]
-    for number, (version, python) in enumerate(others.items()):
-        files = _share(number, len(others))
-        suites.append(_pytest(f"tests on {version}", python, files, but="quiet or once"))
+    files = _files()
+    # In two halves, since one process after another would take longer than all the rest.
+    halves = [
+        _pytest(f"tests on {main_version}, half {half + 1}", main, files[half::2])
+        for half in (0, 1)
+    ]
     once = _pytest("docs, neighbours, house", main, [f for f in ONCE if (ROOT / f).exists()])
+    newer = [
+        _pytest(f"tests on {version}", python, _share(n, len(others)), but="quiet or once")
+        for n, (version, python) in enumerate(others.items())
+    ]
     doctests = _pytest("doctests", main, ["--doctest-modules", "src/windtunnel"])
-    return [suites[0], once, *suites[1:], doctests]
+    return [*halves, once, *newer, doctests]
+
+
+def _files() -> list[str]:
+    """The test files that are run on more than one interpreter."""
+    paths = sorted((ROOT / "tests").rglob("test_*.py"))
+    files = [str(path.relative_to(ROOT)) for path in paths]
+    return [file for file in files if not file.startswith(tuple(ONCE))]
 
 
 def _share(number: int, of: int) -> list[str]:
     """The test files for one of so many newer interpreters."""
-    paths = sorted((ROOT / "tests").rglob("test_*.py"))
-    files = [str(path.relative_to(ROOT)) for path in paths]
-    files = [file for file in files if not file.startswith(tuple(ONCE))]
+    files = _files()
     everywhere = [
         file for file in files if file.startswith(EVERYWHERE) and not file.startswith(DIVIDED)
     ]
