@@ -101,9 +101,12 @@ def test_where_the_suite_uses_redis_every_test_has_an_empty_one_and_is_told_wher
     ports: dict[str, set[int]] = {}
     for fact in told(pytester):
         ports.setdefault(fact["worker"], set()).add(fact["port"])
-    # One server a worker, and no two workers have the same.
-    assert all(len(of_worker) == 1 for of_worker in ports.values())
-    assert len(set.union(*ports.values())) == len(ports) == (1 if way == "plain" else 2)
+    # One server a process, and no two workers have the same. (Between two stretches of the suite
+    # a worker of the pool may be renewed: another process, with a server of its own.)
+    most = 2 if way == "pool" else 1
+    assert all(1 <= len(of_worker) <= most for of_worker in ports.values())
+    assert len(set.union(*ports.values())) == sum(map(len, ports.values()))
+    assert len(ports) == (1 if way == "plain" else 2)
     assert list((pytester.path / ".windtunnel" / "own").glob("*.jsonl")) == []
 
 

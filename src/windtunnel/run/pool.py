@@ -175,9 +175,11 @@ class Pool:
 
         Suites leave things in memory: a worker that goes on elsewhere in the suite takes them to
         tests that never met them in the order they were written in. A fork from the collected
-        session has run nothing. One that began with the longest tests had no such order to keep.
+        session has run nothing. One that began with the longest tests had no such order to keep,
+        and where each test runs in a child of its own, none takes anything along.
         """
-        cheap = one.fixtures_s <= _CHEAP_FIXTURES_S
+        wished = self._state.settings.isolation
+        cheap = one.fixtures_s <= _CHEAP_FIXTURES_S and "fork" not in wished
         return self._crew.forks and cheap and bool(one.began_s) and not one.strayed
 
     def _give(self, one: WorkerHandle, index: int) -> None:
