@@ -34,7 +34,7 @@ def test_a_tape_that_is_cut_off_is_damaged(keep: int) -> None:
 
 
 def test_a_tape_of_another_format_is_said_to_be_that() -> None:
-    data = TAPE.to_bytes().replace(b'"windtunnel-tape": 1', b'"windtunnel-tape": 9')
-    with pytest.raises(UsageError, match=r"a\.tape is not a tape file of format 1") as raised:
+    data = TAPE.to_bytes().replace(b'"windtunnel-tape": 2', b'"windtunnel-tape": 9')
+    with pytest.raises(UsageError, match=r"a\.tape is not a tape file of format 2") as raised:
         TapeFile.from_bytes(data, "a.tape")
     assert "9" in raised.value.found

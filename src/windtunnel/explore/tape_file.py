@@ -19,7 +19,7 @@ from pathlib import Path
 from windtunnel.core.errors import UsageError
 from windtunnel.explore.token import Token
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ draw under one label does not move those of another.
 
 from __future__ import annotations
 
+import zlib
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 
@@ -20,6 +21,13 @@ _UNIT = 1 << 32
 _BATCH = 1024
 # Numbers below 2**30 are one digit to Python, which makes their remainder cheap.
 _THIRTY_BITS = int.from_bytes(b"\xff\xff\xff\x3f" * _BATCH, "little")
+
+
+def _number(label: str) -> int:
+    """What stands for a label on the tape: of its name, so that another label in the same place is
+    noticed; 20 bits of it, since an entry of 60 is two digits to Python. Zero is the schedule.
+    """
+    return zlib.crc32(label.encode()) % 0xFFFFF + 1
 
 
 class Tape:
@@ -42,7 +50,6 @@ class Tape:
         "_bits",
         "_labels",
         "_left",
-        "_numbers",
         "_past",
         "_position",
         "_replay",
@@ -56,7 +63,6 @@ class Tape:
         self.chunk: list[int] = []
         self._past = array("Q")
         self._labels: dict[str, tuple[int, Callable[[], float]]] = {}
-        self._numbers: list[str] = [""]
         self._replay = array("Q", replay) if replay is not None else None
         self._position = 0
         self._bits = seed.stream("sim/schedule").getrandbits
@@ -139,21 +145,27 @@ class Tape:
     def _label(self, label: str) -> tuple[int, Callable[[], float]]:
         known = self._labels.get(label)
         if known is None:
-            known = (len(self._numbers), self._seed.stream(f"sim/{label}").random)
-            self._numbers.append(label)
+            known = (_number(label), self._seed.stream(f"sim/{label}").random)
             self._labels[label] = known
         return known
+
+    def _name(self, kind: int) -> str:
+        if kind == 0:
+            return "'the schedule'"
+        return next(
+            (repr(label) for label, (number, _) in self._labels.items() if number == kind),
+            "a label that this run has not drawn for",
+        )
 
     def _recorded(self, label: str, number: int, n: int) -> int:
         assert self._replay is not None
         entry = self._replay[self._position]
         kind, value = entry >> _SHIFT, entry & _MASK
         if kind != number or value >= n:
-            was = self._numbers[kind] if kind < len(self._numbers) else f"label {kind}"
             raise DivergedError(
                 f"the replay diverged at choice {self._position}",
                 found=f"a draw for {label!r} among {n}, where the tape has"
-                f" {was or 'the schedule'!r}: {value}",
+                f" {self._name(kind)}: {value}",
                 fix="replay with the code, interpreter and packages that the token names",
             )
         self._position += 1
