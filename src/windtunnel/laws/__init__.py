@@ -1,0 +1,1 @@
+"""The contract kit: laws, contracts, vacuity, and the proof of doubles."""
