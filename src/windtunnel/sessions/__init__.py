@@ -8,6 +8,18 @@ functions are the only way out, each guarded by a *capability*.
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from windtunnel.sessions.protocol import (
+        CapabilityChecker,
+        ExecRecord,
+        ExecResult,
+        Executor,
+        Limits,
+        Session,
+        Timings,
+    )
 
 # Every public name, and the module of this room that has it.
 _HOMES: dict[str, str] = {
@@ -20,11 +32,20 @@ _HOMES: dict[str, str] = {
     "Timings": "protocol",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = [
+    "CapabilityChecker",
+    "ExecRecord",
+    "ExecResult",
+    "Executor",
+    "Limits",
+    "Session",
+    "Timings",
+]
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    value: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value  # asked for once
+    return value
