@@ -9,11 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from sdk_releases import ROOT, sdist
 
+from foreign import box, frameworks, release
 from windtunnel.models import serve
 
-PYTHON = ROOT / ".venv-frameworks" / "bin" / "python"
 SUITES = (
     "tests/api_resources/test_messages.py",
     "tests/api_resources/test_models.py",
@@ -24,33 +23,27 @@ SUITES = (
 )
 
 
-def _version() -> str:
+def _version(python: Path) -> str:
     """Of the client in that environment, whose tests these are."""
-    path = [str(next((PYTHON.parents[1] / "lib").glob("python*/site-packages")))]
+    path = [str(next((python.parents[1] / "lib").glob("python*/site-packages")))]
     (found,) = importlib.metadata.distributions(name="anthropic", path=path)
     return found.version
 
 
 @pytest.mark.once
 def test_all_its_tests_of_messages_batches_and_models_pass(tmp_path: Path) -> None:
-    bwrap = shutil.which("bwrap")
-    if not PYTHON.exists() or bwrap is None:
-        pytest.skip("missing tool: bwrap, or .venv-frameworks, which `make test` sets up")
-    source = sdist("anthropic", _version())
+    python = frameworks()
+    source = release("anthropic", _version(python), source=True)
     shutil.copytree(source / "tests", tmp_path / "tests")
     shutil.copy(source / "pyproject.toml", tmp_path)
-    # Of the disk it sees what it may read, and writes to a home that is thrown away.
-    box = [bwrap, "--die-with-parent", "--unshare-pid", "--ro-bind", "/", "/", "--dev", "/dev"]
-    box += ["--proc", "/proc", "--tmpfs", "/home", "--bind", str(tmp_path), str(tmp_path)]
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:windtunnel", "-p", "no:langsmith_plugin"]
     options += ["-n", "0", "-W", "ignore", "--tb=line"]
     with serve() as server:
         done = subprocess.run(
             [
-                *box,
-                *("--setenv", "HOME", "/home", "--setenv", "TMPDIR", str(tmp_path)),
+                *box(tmp_path, network=True),  # the server's loopback
                 *("--setenv", "TEST_API_BASE_URL", server.url),
-                *("--chdir", str(tmp_path), str(PYTHON), "-m", "pytest", *options, *SUITES),
+                *("--chdir", str(tmp_path), str(python), "-m", "pytest", *options, *SUITES),
             ],
             capture_output=True,
             text=True,

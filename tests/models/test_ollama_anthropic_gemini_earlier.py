@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from sdk_releases import wheel
 
+from foreign import release
 from windtunnel.models import ToolCall, serve
 
 ASK = Path(__file__).with_name("earlier_sdks.py")
@@ -33,7 +33,7 @@ def test_the_release_before_is_answered_as_the_current_one(
         server.on(contains="weather").reply(ToolCall("get_weather", {"city": "Paris"}))
         done = subprocess.run(
             [sys.executable, str(ASK), client, server.url],
-            env={**os.environ, "PYTHONPATH": str(wheel(client, version))},
+            env={**os.environ, "PYTHONPATH": str(release(client, version))},
             capture_output=True,
             text=True,
             check=False,

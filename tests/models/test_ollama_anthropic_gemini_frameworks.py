@@ -5,20 +5,18 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from sdk_releases import ROOT
 
-PYTHON = ROOT / ".venv-frameworks" / "bin" / "python"
+from foreign import ROOT, frameworks
+
 PROOFS = ROOT / "tests" / "models" / "frameworks"
 
 
 @pytest.mark.once
 @pytest.mark.parametrize("framework", ["langchain", "pydantic_ai"])
 def test_a_framework_cannot_tell_the_server_from_the_real_ones(framework: str) -> None:
-    if not PYTHON.exists():
-        pytest.skip("missing tool: .venv-frameworks, which `make test` sets up")
     plain = ["-p", "no:cacheprovider", "-p", "no:langsmith_plugin", "-p", "no:windtunnel"]
     done = subprocess.run(
-        [str(PYTHON), "-m", "pytest", "-q", *plain, "-c", "/dev/null",
+        [str(frameworks()), "-m", "pytest", "-q", *plain, "-c", "/dev/null",
          str(PROOFS / f"proof_{framework}.py")],
         capture_output=True, text=True, check=False, cwd=ROOT,
     )  # fmt: skip

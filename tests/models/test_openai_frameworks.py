@@ -5,27 +5,22 @@ They live in an environment of their own, ``.venv-frameworks``, which ``make tes
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from foreign import ROOT, frameworks
+
 pytestmark = pytest.mark.once  # what is run is the same under every interpreter of ours
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-PYTHON = ROOT / ".venv-frameworks" / "bin" / "python"
 
 
 def _run(name: str) -> str:
     """The summary of a run of that file in the other environment."""
-    if not PYTHON.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"there is no {PYTHON.parents[1].name}; `make test` sets it up")
-        pytest.skip(f"there is no {PYTHON.parents[1].name}; `make test` sets it up")
-    command = [str(PYTHON), "-m", "pytest", str(HERE / name), "-q", "-p", "no:cacheprovider"]
+    command = [str(frameworks()), "-m", "pytest", str(HERE / name), "-q", "-p", "no:cacheprovider"]
     options = ["--tb=short", "--color=no", "--noconftest", "-p", "no:windtunnel"]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
@@ -34,7 +29,9 @@ def _run(name: str) -> str:
 
 def _version(package: str) -> str:
     ask = f"import importlib.metadata as m; print(m.version({package!r}))"
-    done = subprocess.run([str(PYTHON), "-c", ask], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [str(frameworks()), "-c", ask], capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 

@@ -1,70 +1,30 @@
-"""The hunt is right on two released projects whose order-dependent tests are known.
-
-The suites are foreign code: they run inside bubblewrap, with a read-only root, a throw-away home
-and no network. The source distributions are downloaded once, into ``.cache/sdists``.
-"""
+"""The hunt is right on two released projects whose order-dependent tests are known."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import tarfile
-from pathlib import Path
 
 import pytest
 
+from foreign import box, release
+
 pytestmark = pytest.mark.once  # foreign suites, and what is known of them
 
-CACHE = Path(__file__).parents[2] / ".cache" / "sdists"
 LOGZERO = "tests/test_logzero.py::"
 EVENTS = "test/test_pyeventdispatcher.py::"
 
 
-def _skip(reason):
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def _sdist(name, version):
-    CACHE.mkdir(parents=True, exist_ok=True)
-    archive = CACHE / f"{name}-{version}.tar.gz"
-    if not archive.exists():
-        # To tell an sdist's version pip runs its code, so that too happens in the sandbox.
-        box = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-        box += ["--tmpfs", "/tmp", "--bind", str(CACHE), str(CACHE), "--setenv", "HOME", "/tmp"]
-        box += ["--unshare-pid", "--die-with-parent", "--"]
-        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
-        done = subprocess.run(
-            [*box, *pip, "-d", str(CACHE), f"{name}=={version}"], capture_output=True, text=True
-        )
-        if not archive.exists():
-            _skip(f"{name} {version} cannot be downloaded: {done.stderr[-200:]}")
-    return archive
-
-
 @pytest.fixture
 def hunt_in(tmp_path):
-    if shutil.which("bwrap") is None:
-        _skip("bubblewrap is not installed")
-
     def hunt(name, version, *arguments):
-        with tarfile.open(_sdist(name, version)) as archive:
-            archive.extractall(tmp_path, filter="data")
-        root = tmp_path / f"{name}-{version}"
-        # The interpreters may live in the home that is hidden.
-        kept = {p for p in (sys.base_prefix, sys.prefix) if p.startswith(os.path.expanduser("~"))}
-        box = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-        box += ["--tmpfs", os.path.expanduser("~"), "--tmpfs", "/tmp"]
-        for path in sorted(kept):
-            box += ["--ro-bind", path, path]
-        project = str(Path(__file__).parents[2])
-        box += ["--ro-bind", project, project, "--bind", str(root), str(root)]
-        box += ["--unshare-net", "--unshare-pid", "--die-with-parent", "--chdir", str(root), "--"]
+        root = shutil.copytree(release(name, version, source=True), tmp_path / name)
         command = [sys.executable, "-m", "windtunnel", "flaky", "hunt", "--json", "--quiet"]
         done = subprocess.run(
-            [*box, *command, *arguments], capture_output=True, text=True, timeout=300
+            [*box(root), "--chdir", str(root), "--", *command, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return {test["nodeid"]: test for test in json.loads(done.stdout)["tests"]}

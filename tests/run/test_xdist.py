@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from foreign import ROOT, alone
 from windtunnel.core import Outcome
 from windtunnel.record import open_record
 
 LEAN = [f"-pno:{name}" for name in ("syrupy", "time-machine", "pytest_cov", "hypothesispytest")]
 HERE = ["-p", "windtunnel", *LEAN, "-pno:asyncio", "-pno:anyio"]
-ROOT = Path(__file__).parents[2]
 
 
 def outcomes(pytester: pytest.Pytester) -> list[tuple[str, str, Outcome]]:
@@ -204,10 +204,13 @@ def neighbour() -> Path:
     """An interpreter with windtunnel, pytest-xdist and pytest-rerunfailures."""
     venv = ROOT / ".cache" / "rerunfailures"
     python = venv / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        packages = ["pytest-rerunfailures", "pytest-xdist", "-e", str(ROOT)]
-        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+    whole = venv / "whole"
+    with alone():
+        if not whole.exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
+            packages = ["pytest-rerunfailures", "pytest-xdist", "-e", str(ROOT)]
+            subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+            whole.touch()
     return python
 
 

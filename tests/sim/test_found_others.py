@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from foreign_releases import prove, seeds_run, soaking
+from proofs import prove, seeds_run, soaking
 
 SEEDS = 1_000 if soaking() else 100
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from foreign_releases import prove, seeds_run, soaking
+from proofs import prove, seeds_run, soaking
 
 
 def test_pysyncobj_0_3_15_elects_two_leaders_in_a_term(pytester: pytest.Pytester) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from foreign_releases import prove, seeds_run, soaking
+from proofs import prove, seeds_run, soaking
 
 _TIMEOUT = ("async-timeout", "4.0.3")
 
