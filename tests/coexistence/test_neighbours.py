@@ -336,10 +336,21 @@ def test_shape(n, snapshot):
 """
 
 
+# In mount namespaces workers share a folder that is there when they begin, and no other.
+BEGINS = """
+import pytest
+
+@pytest.fixture(autouse=True)
+def shared(pytestconfig):
+    assert (pytestconfig.rootpath / "__snapshots__").is_dir()
+"""
+
+
 @pytest.mark.parametrize("isolation", ["none", "env", "fork", "namespace"])
 def test_syrupy_writes_its_snapshots_through_every_isolation(project: Project, isolation: str):
     project.write("test_it.py", SNAPSHOT_SUITE)
     written = project.folder / "__snapshots__" / "test_it.ambr"
+    project.write("conftest.py", BEGINS)
     project.windtunnel("--snapshot-update", "--isolation", isolation, beside="syrupy")
     assert written.read_text().count("# name: test_shape") == 6
     project.windtunnel("--isolation", isolation, beside="syrupy")

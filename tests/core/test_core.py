@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,7 +129,6 @@ def test_an_outcome_is_its_letter_and_good_bad_or_neither(outcome: Outcome) -> N
 
 
 def test_the_clock_is_deaf_to_moved_dates() -> None:
-    time_machine = pytest.importorskip("time_machine")
     clock = RealClock()
     before = clock.time()
     with time_machine.travel(0, tick=False):

@@ -31,9 +31,11 @@ def costly():
 """
 
 
-def _run(pytester, windtunnel_run, **files: str) -> list[tuple[str, str, int]]:
+def _run(
+    pytester: pytest.Pytester, windtunnel_run, *, isolation: str = "", **files: str
+) -> list[tuple[str, str, int]]:
     pytester.makepyfile(**files)
-    windtunnel_run("-n", "2", "--isolation", "").assert_outcomes(passed=40)
+    windtunnel_run("-n", "2", "--isolation", isolation).assert_outcomes(passed=40)
     lines = (line.split() for line in Path("log").read_text().splitlines())
     return [(pid, worker, int(number)) for pid, worker, number in lines]
 
@@ -65,4 +67,12 @@ def test_a_worker_with_costly_session_fixtures_takes_over_as_it_is(
     pytester: pytest.Pytester, windtunnel_run
 ) -> None:
     ran = _run(pytester, windtunnel_run, test_it=_SUITE, conftest=_COSTLY)
+    assert len(_by_process(ran)) == 2
+
+
+def test_a_worker_whose_tests_run_in_children_of_their_own_takes_over_as_it_is(
+    pytester: pytest.Pytester, windtunnel_run
+) -> None:
+    of_workers = _SUITE.replace("os.getpid()", "os.getppid()")
+    ran = _run(pytester, windtunnel_run, isolation="fork", test_it=of_workers)
     assert len(_by_process(ran)) == 2

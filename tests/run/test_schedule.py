@@ -82,6 +82,22 @@ def test_longest_goes_first_and_what_is_short_keeps_its_order_in_blocks() -> Non
     assert plan(jobs, 2, known=known).units == ((3,), (1,), (0, 2), (4, 5))
 
 
+def test_a_run_of_seconds_keeps_the_suites_order_but_for_what_makes_it_end_late() -> None:
+    """A test of a fifth of a fair share goes first in a long run, and not in one where all that
+    could be won is half a second."""
+
+    def first(share_s: float, long_s: float) -> int:
+        rest = (share_s * 2 - long_s) / 9
+        known = {f"a.py::{number}": rest for number in range(9)} | {"a.py::9": long_s}
+        planned = plan([Job(nodeid) for nodeid in known], 2, known=known)
+        return planned.units[0][0]
+
+    assert first(share_s=10, long_s=2.4) == 9
+    assert first(share_s=4, long_s=0.9) == 0  # less than a quarter of a share
+    assert first(share_s=1, long_s=0.4) == 0  # less than half a second
+    assert first(share_s=4, long_s=1.6) == 9
+
+
 def test_without_history_each_worker_gets_a_stretch_of_the_suite() -> None:
     jobs = [Job("a.py::one"), *(Job(f"b.py::t{i}", group="module:b.py") for i in range(3))]
     assert plan(jobs, 1, known={}).units == ((0, 1, 2, 3),)

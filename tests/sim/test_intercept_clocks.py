@@ -12,6 +12,7 @@ from datetime import datetime
 from time import monotonic, perf_counter, time_ns
 from typing import Any
 
+import pydantic
 import pytest
 import worlds
 
@@ -276,8 +277,6 @@ def test_specialised_calls_follow_into_the_world_and_out_again() -> None:
 
 
 def test_pydantic_factories_are_caught() -> None:
-    pydantic = pytest.importorskip("pydantic")
-
     class Event(pydantic.BaseModel):
         at: float = pydantic.Field(default_factory=time.time)
         day: datetime = pydantic.Field(default_factory=datetime.now)

@@ -13,6 +13,7 @@ from random import getrandbits, randint, shuffle
 from random import random as bound_random
 from typing import Any
 
+import numpy
 import pytest
 import worlds
 
@@ -174,7 +175,6 @@ def test_a_wrong_call_raises_in_a_step_as_outside(wrong: Any) -> None:
 
 
 def test_numpy_draws_from_the_world_and_gets_its_state_back() -> None:
-    numpy = pytest.importorskip("numpy")
     numpy.random.seed(1)
     expected = numpy.random.RandomState(1).rand(2)
 

@@ -176,7 +176,6 @@ def test_a_forked_child_runs_worlds_of_its_own() -> None:
 
 @pytest.mark.parametrize("order", ["before", "after", "around"])
 def test_time_machine_and_a_world_do_not_disturb_each_other(order: str) -> None:
-    pytest.importorskip("time_machine")
     travels = """
     def travel():
         with time_machine.travel(0, tick=False):
@@ -197,7 +196,6 @@ def test_time_machine_and_a_world_do_not_disturb_each_other(order: str) -> None:
 
 
 def test_time_machine_travels_within_a_world() -> None:
-    pytest.importorskip("time_machine")
     body = """
     import time_machine
     with time_machine.travel(1e9, tick=False):
@@ -208,7 +206,6 @@ def test_time_machine_travels_within_a_world() -> None:
 
 
 def test_freezegun_freezes_outside_and_leaves_the_world_its_names() -> None:
-    pytest.importorskip("freezegun")
     rest = """
     import freezegun
     with freezegun.freeze_time("2001-01-01"):
