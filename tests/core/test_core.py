@@ -150,6 +150,8 @@ def test_the_first_source_that_gives_a_setting_wins() -> None:
         ("workers", "-1", "negative"),
         ("workers", "many", "cannot use --wt-workers"),
         ("dist", "each", "none of duration"),
+        ("seeds", "1e3", "not a whole number"),
+        ("reruns_delay", "soon", "not a number"),
         ("reruns_delay", "inf", "finite"),
         ("flaky_failure_rate", "30", "from 0 to 1"),
         ("restore", "perhaps", "neither true nor false"),

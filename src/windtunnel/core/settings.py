@@ -32,22 +32,36 @@ def _workers(text: str) -> int:
     return _natural(text)
 
 
+def _whole(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise ValueError("it is not a whole number") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("it is not a number") from None
+
+
 def _natural(text: str) -> int:
-    value = int(text)
+    value = _whole(text)
     if value < 0:
         raise ValueError("it is negative")
     return value
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 <= value < float("inf"):
         raise ValueError("it is not a finite number of seconds from 0 up")
     return value
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 <= value <= 1:
         raise ValueError("it is not a share from 0 to 1")
     return value
@@ -115,7 +129,7 @@ class Settings:
         "duration", _one_of(*DISTS), "how tests are handed out; 'duration' is longest first"
     )
     world: str = _setting("real", _one_of("real", "simulated"), "where subjects run")
-    seed: int = _setting(0, lambda text: int(text, 0), "the run's seed; 0 draws a new one")
+    seed: int = _setting(0, _whole, "the run's seed; 0 draws a new one")
     seeds: int = _setting(
         0, _natural, "seeds of each simulated test; 0 is what its marker says, else 10"
     )
