@@ -7,6 +7,7 @@ from the moment on, new ones as well.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import errno
 import math
@@ -28,20 +29,20 @@ Group: TypeAlias = "Named | Iterable[Named]"
 """One node, or several."""
 
 
-class Verbs:
+class Verbs(abc.ABC):
     """The verbs of a network; :class:`~windtunnel.sim.net.network.Network` has them."""
 
     world: World
     _links: dict[tuple[str, str], Link]
     _ends: dict[StreamEnd, None]
 
+    @abc.abstractmethod
     def link(self, source: Node, target: Node) -> Link:
         """The way from one node to another."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def review(self, end: StreamEnd) -> None:
         """See whether an end still has trouble, or has some now."""
-        raise NotImplementedError
 
     # Partitions.
 
