@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import sys
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -259,6 +260,22 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         return (yield)
     finally:
         config.hook.pytest_windtunnel_process_finished(config=config, state=state)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(
+    collector: pytest.Collector, name: str, obj: object
+) -> pytest.Collector | None:
+    """Contracts are collected wherever somebody imported them to write one."""
+    if "windtunnel.laws.base" not in sys.modules or not isinstance(obj, type):
+        return None
+    from windtunnel.laws.base import Contract
+
+    if not issubclass(obj, Contract):
+        return None
+    from windtunnel.laws.collect import node_of
+
+    return node_of(collector, name, obj)
 
 
 @pytest.fixture(scope="session")

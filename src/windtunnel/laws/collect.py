@@ -1,0 +1,129 @@
+"""Contracts as pytest nodes: ``test_file.py::Contract::subject::law``.
+
+A law's test is a ``pytest.Function``, so that fixtures, marks, isolation, reruns, ``-k`` and
+``--lf`` mean for it what they mean for any other.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from windtunnel.core.errors import WindtunnelError
+from windtunnel.laws.base import Contract
+from windtunnel.laws.entries import Entry, entries
+from windtunnel.laws.errors import NothingToTest, VacuousError
+from windtunnel.laws.running import Trial
+from windtunnel.laws.subjects import Subject, found
+
+
+def node_of(collector: pytest.Collector, name: str, obj: type) -> pytest.Collector | None:
+    """The node of a contract that is defined where it was found; None for any other."""
+    module = collector.getparent(pytest.Module)
+    if module is None or not issubclass(obj, Contract) or not obj.declares("subjects"):
+        return None
+    if obj.__module__ != module.obj.__name__:
+        return None  # imported, as a rule to be subclassed
+    return ContractNode.from_parent(collector, name=name, contract=obj)
+
+
+class ContractNode(pytest.Collector):
+    """A contract: one child a subject."""
+
+    def __init__(self, *, contract: type[Contract], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.contract = contract
+        self.obj = contract
+        for mark in _marks(contract):
+            self.add_marker(mark)
+
+    def collect(self) -> Iterator[SubjectNode]:
+        """One node a subject; a contract that cannot be read is a collection error."""
+        try:
+            subjects = found(
+                self.contract.subjects, self.contract.doubles, of=self.contract.__name__
+            )
+            every = entries(self.contract)
+        except WindtunnelError as error:
+            raise self.CollectError(str(error)) from error
+        for subject in subjects:
+            yield SubjectNode.from_parent(
+                self, name=subject.title, subject=subject, every=list(every.values())
+            )
+
+
+class SubjectNode(pytest.Collector):
+    """A subject of a contract: one child a law."""
+
+    def __init__(self, *, subject: Subject, every: list[Entry], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.subject = subject
+        self.every = every
+
+    def collect(self) -> Iterator[LawItem]:
+        """One test a law that is asked, or that somebody took away."""
+        parent = self.parent
+        assert isinstance(parent, ContractNode)
+        for entry in self.every:
+            if not entry.missing:
+                yield LawItem.from_parent(
+                    self,
+                    name=entry.title,
+                    callobj=_test(parent.contract, self.subject, entry),
+                )
+
+
+class LawItem(pytest.Function):
+    """The test of one subject and one law."""
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """A vacuous law failed nowhere in particular: its message is all there is to show."""
+        if isinstance(excinfo.value, VacuousError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo)
+
+
+def _test(contract: type[Contract], subject: Subject, entry: Entry) -> Callable[..., None]:
+    def test(**fixtures: Any) -> None:
+        __tracebackhide__ = True
+        _refuse_left_out(entry)
+        try:
+            Trial(contract(), subject, entry, fixtures=fixtures).run()
+        except NothingToTest as why:
+            pytest.skip(f"{entry.title}: {why}")
+
+    names = [one for one in inspect.signature(contract.make).parameters.values() if _asks(one)]
+    vars(test).update(
+        __signature__=inspect.Signature(names),
+        __wrapped__=inspect.unwrap(entry.law.function),  # where reports say that it is
+        pytestmark=_marks(entry.law.function),
+    )
+    test.__name__ = test.__qualname__ = entry.title
+    test.__doc__ = entry.law.says
+    return test
+
+
+def _asks(parameter: inspect.Parameter) -> bool:
+    return parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+
+
+def _marks(holder: Any) -> list[pytest.Mark | pytest.MarkDecorator]:
+    marks = getattr(holder, "pytestmark", [])
+    return list(marks) if isinstance(marks, list | tuple) else [marks]
+
+
+def _refuse_left_out(entry: Entry) -> None:
+    __tracebackhide__ = True
+    if not entry.left_out_by:
+        return
+    if entry.reason:
+        pytest.skip(f"left out by {entry.left_out_by}: {entry.reason}")
+    pytest.fail(
+        f"{entry.left_out_by} takes the law {entry.law.title} of {entry.origin} away\n"
+        "  found: no reason\n"
+        f"  to fix: without = {{{entry.law.title!r}: 'why'}}, or keep it",
+        pytrace=False,
+    )

@@ -1,0 +1,190 @@
+"""Putting one subject to one law: the examples, the loop, the judgement."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from windtunnel.core.seed import Seed, run_seed
+from windtunnel.core.verdict import Verdict
+from windtunnel.laws import drive
+from windtunnel.laws.base import Contract, needs_loop
+from windtunnel.laws.book import Law
+from windtunnel.laws.case import Case, broken
+from windtunnel.laws.entries import Entry, entries
+from windtunnel.laws.errors import NeedsLoopError, NothingToTest
+from windtunnel.laws.examples import Draw, Plan, explore
+from windtunnel.laws.subjects import Subject, found
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """What putting a subject to a law came to.
+
+    :param subject: the subject's name.
+    :param law: the law's title.
+    :param verdict: ``PASS`` where it held; ``UNKNOWN`` where there was nothing to test.
+    :param reason: what was found where it is no pass.
+    :param examples: how many examples it was put to.
+    """
+
+    subject: str
+    law: str
+    verdict: Verdict
+    reason: str = ""
+    examples: int = 0
+
+
+class Trial:
+    """One subject put to one law.
+
+    :param contract: an instance of the contract.
+    :param seed: what examples are drawn from.
+    :param fixtures: what ``make`` is given by keyword.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        subject: Subject,
+        entry: Entry,
+        *,
+        seed: Seed | None = None,
+        fixtures: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.contract = contract
+        self.subject = subject
+        self.entry = entry
+        self.examples = 0
+        self._key = f"{type(contract).__qualname__}/{subject.name}/{entry.title}"
+        self._seed = seed or run_seed()
+        self._fixtures = dict(fixtures or {})
+        self._law = entry.law.bound(contract)
+        plain = entry.law.general or entry.law.kind != "law"
+        functions = () if plain and not _is_async(entry.law) else (entry.law.function,)
+        if entry.law.general:
+            functions = ()
+        self._looping = needs_loop(contract, functions)
+
+    def run(self) -> None:
+        """Look for an example that breaks the law, and raise what it raises.
+
+        :raises NothingToTest: where the law has nothing to say of the subject.
+        """
+        __tracebackhide__ = True
+        law = self.entry.law
+        plan = Plan(
+            name=self.entry.title,
+            key=self._key,
+            seed=self._seed.child(f"laws/{self._key}").value,
+            examples=law.examples or self.contract.examples,
+        )
+        try:
+            explore(self._once, plan)
+        except NeedsLoopError:
+            self._looping = True
+            explore(self._once, plan)
+
+    def _once(self, draw: Draw) -> None:
+        __tracebackhide__ = True
+        self.examples += 1
+        backend = self.contract.backend if self._looping else None
+        drive.run(lambda: self._example(draw), backend)
+
+    async def _example(self, draw: Draw) -> None:
+        __tracebackhide__ = True
+        case = Case(self.contract, self.subject, looping=self._looping, fixtures=self._fixtures)
+        draw.case = case
+        case.config = draw.config()
+        made = await case.make()
+        try:
+            await self._judge(case, made, draw)
+        finally:
+            await case.finish()
+
+    async def _judge(self, case: Case, made: Any, draw: Draw) -> None:
+        __tracebackhide__ = True
+        law = self.entry.law
+        if law.kind == "law":
+            await case.settled(self._law(made, draw))
+            return
+        ended = await case.completed(lambda: self._law(made, draw))
+        if law.kind == "scenario" and ended.failed:
+            _failed(law, ended.error, "must succeed", repr(ended))
+        if law.kind == "trigger":
+            must_have_failed(law, ended, case.contract)
+
+
+def must_have_failed(law: Law, ended: Any, contract: Contract) -> None:
+    """That a trigger failed in the way it must."""
+    import re
+
+    if not ended.failed:
+        broken(f"the trigger {law.name} must fail", found=repr(ended))
+    types = law.raises or contract.errors
+    if ended.raised and not isinstance(ended.error, types):
+        names = " or ".join(one.__name__ for one in types)
+        _failed(law, ended.error, "must fail otherwise", repr(ended), names)
+    if law.match and not re.search(law.match, ended.message):
+        broken(
+            f"the error of the trigger {law.name} says something else",
+            expected=f"a message that matches {law.match!r}",
+            found=ended.message,
+        )
+
+
+def _failed(law: Law, error: Any, what: str, ended: str, expected: str = "") -> None:
+    try:
+        broken(f"the {law.kind} {law.name} {what}", expected=expected, found=ended)
+    except AssertionError as failure:
+        raise failure from (error if isinstance(error, BaseException) else None)
+
+
+def _is_async(law: Law) -> bool:
+    return inspect.iscoroutinefunction(law.function)
+
+
+def check(
+    contract: type[Contract],
+    *,
+    subjects: Collection[str] | None = None,
+    laws: Collection[str] | None = None,
+    seed: Seed | None = None,
+) -> Iterator[Finding]:
+    """Put subjects to a contract's laws without pytest, one finding each.
+
+    :param subjects: names of those that are put to it; None for all.
+    :param laws: titles of the laws that are asked; None for all.
+    :param seed: what examples are drawn from; the run's by default.
+    :raises ContractError: where the contract cannot be read.
+
+    >>> from windtunnel import laws
+    >>> @laws.law
+    ... def is_empty_at_first(collection, draw):
+    ...     assert len(collection) == 0
+    >>> Collections = laws.contract(subjects=[list, dict], laws=[is_empty_at_first])
+    >>> [(one.subject, one.verdict.value) for one in laws.check(Collections)]
+    [('list', 'pass'), ('dict', 'pass')]
+    """
+    every = entries(contract)
+    for subject in found(contract.subjects, contract.doubles, of=contract.__name__):
+        for title, entry in every.items():
+            if (subjects is None or subject.name in subjects) and (laws is None or title in laws):
+                if entry.runs:
+                    yield judged(Trial(contract(), subject, entry, seed=seed))
+
+
+def judged(trial: Trial) -> Finding:
+    """Run a trial, and say what it came to instead of raising."""
+    finding: Callable[..., Finding] = lambda *said: Finding(  # noqa: E731
+        trial.subject.name, trial.entry.title, *said, examples=trial.examples
+    )
+    try:
+        trial.run()
+    except NothingToTest as why:
+        return finding(Verdict.UNKNOWN, str(why))
+    except Exception as error:
+        return finding(Verdict.FAIL, f"{type(error).__name__}: {error}".strip())
+    return finding(Verdict.PASS)
