@@ -24,6 +24,7 @@ import sim_peers
 
 READY = (10, 1_000)
 STEPS = 200_000
+SLOW_STEPS = 10_000  # for a peer of a few thousand a second
 OURS = {"windtunnel": 0.9, "windtunnel, trace": 0.6}
 ENGINES = ["asyncio", *OURS, "simloop", "simloom", "seedloop"]
 KINDS = ("callbacks", "tasks")
@@ -87,7 +88,9 @@ def one(engine: str, kind: str, ready: int) -> float:
     if engine == "simloom":
         return in_simloom(kind, ready)
     with loop_of(engine) as loop:
-        return (callbacks if kind == "callbacks" else tasks)(loop, ready)
+        if kind == "callbacks":
+            return timed(STEPS, lambda: callbacks(loop, ready))
+        return timed(STEPS, lambda: loop.run_until_complete(many_tasks(STEPS, ready)))
 
 
 @contextlib.contextmanager
@@ -112,7 +115,7 @@ def loop_of(engine: str):
             yield sim.new_loop()
 
 
-def callbacks(loop: asyncio.AbstractEventLoop, ready: int) -> float:
+def callbacks(loop: asyncio.AbstractEventLoop, ready: int) -> None:
     left = [STEPS]
 
     def again() -> None:
@@ -123,15 +126,11 @@ def callbacks(loop: asyncio.AbstractEventLoop, ready: int) -> float:
 
     for _ in range(ready):
         loop.call_soon(again)
-    return timed(loop.run_forever)
+    loop.run_forever()
 
 
-def tasks(loop: asyncio.AbstractEventLoop, ready: int) -> float:
-    return timed(lambda: loop.run_until_complete(many_tasks(ready)))
-
-
-async def many_tasks(ready: int) -> None:
-    left = [STEPS]
+async def many_tasks(steps: int, ready: int) -> None:
+    left = [steps]
 
     async def work() -> None:
         while left[0] > 0:
@@ -146,7 +145,7 @@ def in_simloom(kind: str, ready: int) -> float:
 
     async def many_callbacks() -> None:
         loop = asyncio.get_running_loop()
-        left = [STEPS]
+        left = [SLOW_STEPS]
         done = loop.create_future()
 
         def again() -> None:
@@ -161,15 +160,15 @@ def in_simloom(kind: str, ready: int) -> float:
         await done
 
     async def main() -> None:
-        await (many_callbacks() if kind == "callbacks" else many_tasks(ready))
+        await (many_callbacks() if kind == "callbacks" else many_tasks(SLOW_STEPS, ready))
 
-    return timed(lambda: simloom.run(main, seed=1))
+    return timed(SLOW_STEPS, lambda: simloom.run(main, seed=1))
 
 
-def timed(run: Callable[[], object]) -> float:
+def timed(steps: int, run: Callable[[], object]) -> float:
     began = time.process_time()
     run()
-    return STEPS / (time.process_time() - began)
+    return steps / (time.process_time() - began)
 
 
 if __name__ == "__main__":
