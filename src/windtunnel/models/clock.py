@@ -6,6 +6,9 @@ import sys
 
 from windtunnel.core.clock import REAL_CLOCK
 
+_loaded = sys.modules
+_real_time = REAL_CLOCK.time
+
 
 class WorldClock:
     """Asks, each time, whether a simulated world is running; then its node's clock is the one.
@@ -20,11 +23,11 @@ class WorldClock:
 
     def time(self) -> float:
         """Seconds since the Unix epoch."""
-        inside = sys.modules.get("windtunnel.sim.inside")
+        inside = _loaded.get("windtunnel.sim.inside")
         if inside is not None and inside.world is not None:
             nanoseconds: int = inside.world.node.clock.time_ns()
             return nanoseconds / 1e9
-        return REAL_CLOCK.time()
+        return _real_time()
 
     def monotonic(self) -> float:
         """Seconds since an arbitrary point, never going backwards."""

@@ -121,6 +121,8 @@ class ModelCore:
         self._routes = routes_of(self.dialects)
         self._known: dict[bytes, Known] = {}
         self._marks: set[int] = set()
+        self._pure = {one.name: getattr(one, "pure", frozenset[str]()) for one in self.dialects}
+        self._spaced: tuple[object, str] = ((), "")
         self._framers = {spoken.name: Framer(spoken, self.state) for spoken in self.dialects}
         self._stock()
 
@@ -211,23 +213,33 @@ class ModelCore:
         call = spoken.parse(endpoint, request, params, self.state)
         if isinstance(call, Response):
             return call
-        call = _in_namespace(call, request)
-        known = Known(spoken, call, request, self)
-        known.pure = endpoint in getattr(spoken, "pure", ())
+        call = self._in_namespace(call, request)
+        known = Known(spoken, call, endpoint in self._pure[spoken.name])
         if known.pure and len(request.body) <= _REMEMBERED_BYTES:
-            self._remember(hash(request.body), request.body, known)
+            self._remember(request, known)
         return known
 
-    def _remember(self, mark: int, body: bytes, known: Known) -> None:
+    def _remember(self, request: HttpRequest, known: Known) -> None:
         # What comes but once is not worth keeping: it is remembered when it comes again.
-        if mark not in self._marks:
-            if len(self._marks) >= _REMEMBERED:
-                self._marks.clear()
-            self._marks.add(mark)
+        mark, marks = hash(request.body), self._marks
+        if mark not in marks:
+            if len(marks) >= _REMEMBERED:
+                marks.clear()
+            marks.add(mark)
             return
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        self._known[body] = known
+        known.keep(request, self)
+        self._known[request.body] = known
+
+    def _in_namespace(self, call: ModelCall, request: HttpRequest) -> ModelCall:
+        headers, space = self._spaced
+        if headers is not request.headers:  # of one client they are one object, see `wire`
+            space = request.header(_NAMESPACE)
+            self._spaced = request.headers, space
+        if space and not call.namespace:
+            return dataclasses.replace(call, namespace=space)
+        return call
 
     def respond(self, request: HttpRequest) -> Response:
         """The answer to a request, not framed; its body is all there."""
@@ -248,7 +260,7 @@ class ModelCore:
             call = spoken.parse(endpoint, request, params, self.state)
         except RefusedError:
             return None
-        return _in_namespace(call, request) if isinstance(call, ModelCall) else None
+        return self._in_namespace(call, request) if isinstance(call, ModelCall) else None
 
     def malformed(self, status: int, message: str) -> Plan:
         """What is said to bytes that are no request, before the connection is closed."""
@@ -384,12 +396,6 @@ class ModelCore:
             return self._refused(spoken, recorded, refused.error)
         except Exception as error:
             return self._defect(spoken, recorded, error)
-
-
-def _in_namespace(call: ModelCall, request: HttpRequest) -> ModelCall:
-    if not call.namespace and (space := request.header(_NAMESPACE)):
-        return dataclasses.replace(call, namespace=space)
-    return call
 
 
 __all__ = ["ModelCore", "Unmatched", "Upstream"]

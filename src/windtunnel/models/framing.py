@@ -51,21 +51,21 @@ class Framer:
         :param rate: what is left of the client's allowance, None where nothing is limited.
         """
         head = self._head(response, rate)
-        keep = request.keep_alive
-        ending: Ending = "keep" if keep else "close"
-        if not keep:
+        ending: Ending = "keep"
+        if not request.keep_alive:
             head += b"connection: close\r\n"
+            ending = "close"
         body = response.body
-        if isinstance(body, bytes):
-            if response.status == 204:
-                data = head + b"\r\n"  # which has no body, and no length either
-            else:
-                data = head + b"content-length: %d\r\n\r\n" % len(body)
-            if request.method != "HEAD":
-                data += body
-            delay = pace.whole(tokens, self._chance()) if pace is not None else 0.0
-            return Plan((Step(delay, data),), ending, response)
-        return self._streamed(request, head, body, pace, ending, response)
+        if not isinstance(body, bytes):
+            return self._streamed(request, head, body, pace, ending, response)
+        if response.status == 204:
+            data = head + b"\r\n"  # which has no body, and no length either
+        elif request.method == "HEAD":
+            data = head + b"content-length: %d\r\n\r\n" % len(body)
+        else:
+            data = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+        delay = pace.whole(tokens, self._chance()) if pace is not None else 0.0
+        return Plan((Step(delay, data),), ending, response)
 
     def _head(self, response: Response, rate: RateState | None) -> bytes:
         state = self._state
@@ -82,10 +82,15 @@ class Framer:
             limits = (*self._spoken.headers, *self._spoken.rate_headers(rate))
             head = heads.built(response.status, response.content_type, limits)
             head += heads.date_line(second)
-        if self._id_name and not _has(response, self._spoken.request_id_header):
-            head += b"%b: %b\r\n" % (self._id_name, self._spoken.request_id(state).encode())
-        if response.headers:
-            head += b"".join(heads.line(key, value) for key, value in response.headers)
+        more = response.headers
+        if self._id_name and not (more and _has(response, self._spoken.request_id_header)):
+            head = b"%b%b: %b\r\n" % (
+                head,
+                self._id_name,
+                self._spoken.request_id(state).encode(),
+            )
+        if more:
+            head += b"".join(heads.line(key, value) for key, value in more)
         return head
 
     def _streamed(

@@ -137,9 +137,14 @@ class Journal:
             # A parsed call is many small objects, which the garbage collector would visit again
             # and again; so only the last few are kept as such.
             kept[-_PARSED].shed()
+        if len(kept) > self._limit or self._bytes > self._limit_bytes:
+            self._drop()
+        return recorded
+
+    def _drop(self) -> None:
+        kept = self._kept
         while len(kept) > self._limit or (self._bytes > self._limit_bytes and len(kept) > 1):
             self._bytes -= len(kept.popleft().request.body)
-        return recorded
 
     @property
     def dropped(self) -> int:

@@ -32,15 +32,16 @@ class Known:
         "used",
     )
 
-    def __init__(
-        self, spoken: Dialect, call: ModelCall, request: HttpRequest, core: ModelCore
-    ) -> None:
+    def __init__(self, spoken: Dialect, call: ModelCall, pure: bool) -> None:
         self.spoken = spoken
         self.call = call
-        self.fitting: tuple[Script, ...] | None = None
-        self.pure = False
+        self.pure = pure
         """Whether nothing but the request's bytes and the models decides what it asks."""
+        self.fitting: tuple[Script, ...] | None = None
         self.used: tuple[Reply, Usage] | None = None
+
+    def keep(self, request: HttpRequest, core: ModelCore) -> None:
+        """Note what it was worked out from."""
         self._headers = request.headers
         self._target = request.method, request.path, request.query
         self._models = core.state.models.version

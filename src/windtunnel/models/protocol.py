@@ -165,7 +165,10 @@ class ModelCall:
     @property
     def last_user_text(self) -> str:
         """Text of the last message by the user; for a completion, its prompt."""
-        for message in reversed(self.messages):
+        messages = self.messages
+        if messages and (last := messages[-1]).role == "user" and not last.tool_results:
+            return last.text  # mostly, and found without a loop
+        for message in reversed(messages):
             if message.role == "user" and not message.tool_results:
                 return message.text
         return self.inputs[-1] if self.inputs else ""

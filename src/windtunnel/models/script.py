@@ -68,6 +68,9 @@ class Script:
         self.pace: Pace | None = None
         self.on_answer: Callable[[ModelCall], None] | None = None
         self._holds = tuple(condition.holds for condition in self.conditions)
+        self._holds_besides_text = tuple(
+            condition.holds for condition in self.conditions if condition.name != "text"
+        )
         self._met = 0
         self._answers: list[Any] = []
         self._then = "stop"
@@ -160,8 +163,11 @@ class Script:
             return True
         return self._then == "stop" and self.count >= len(self._answers)
 
-    def meets(self, call: ModelCall) -> bool:
-        """Whether all conditions but ``nth`` hold."""
+    def meets(self, call: ModelCall, *, text_is_known: bool = False) -> bool:
+        """Whether all conditions but ``nth`` hold.
+
+        :param text_is_known: whether the call was found by the text that the script wants.
+        """
         if self.any_kind:
             pass
         elif self.kind is None:
@@ -169,7 +175,11 @@ class Script:
                 return False
         elif call.kind != self.kind:
             return False
-        return all(holds(call) for holds in self._holds)
+        besides = self._holds_besides_text if text_is_known else self._holds
+        for holds in besides:  # noqa: SIM110 - a generator costs more than what it asks
+            if not holds(call):
+                return False
+        return True
 
     def count_call(self) -> None:
         """Count a call that fits, for ``nth``, whoever answers it."""
@@ -313,10 +323,11 @@ class Scripts:
     def fitting(self, call: ModelCall) -> tuple[Script, ...]:
         """The scripts whose conditions hold, in the order in which they are asked."""
         whole = self._whole.get(call.last_user_text, ()) if self._whole else ()
-        found = tuple(script for script in (*whole, *self._parts) if script.meets(call))
+        found = [script for script in whole if script.meets(call, text_is_known=True)]
+        found += [script for script in self._parts if script.meets(call)]
         if len(found) > 1 and call.tool_results:
-            return tuple(sorted(found, key=lambda script: not script.awaits_result))
-        return found
+            found.sort(key=lambda script: not script.awaits_result)
+        return tuple(found)
 
     def choose(
         self, call: ModelCall, state: ServerState, fitting: tuple[Script, ...]

@@ -38,42 +38,47 @@ class Ids:
     36
     """
 
-    __slots__ = ("_at", "_chance", "_clock", "_pool", "_seed", "fixed_time")
+    __slots__ = ("_alnums", "_at", "_chance", "_clock_time", "_hexes", "_pool", "_seed", "fixed_time")
 
     def __init__(self, seed: Seed, clock: Clock) -> None:
         self._seed = seed
-        self._clock = clock
+        self._clock_time = clock.time
         self._chance = seed.stream("ids")
         self._pool = b""
+        self._alnums = self._hexes = ""  # the pool, written so
         self._at = _POOL
         self.fixed_time: float | None = None
         """Seconds since the epoch that every answer shall bear, None for the clock's."""
 
-    def _drawn(self, length: int) -> bytes:
-        # Drawn in bulk: one call of the generator serves a hundred identifiers.
+    def _take(self, length: int) -> int:
+        """Where in the pool so many unused bytes begin."""
         at = self._at
-        end = at + length
-        if end > _POOL:
-            self._pool = self._chance.randbytes(max(_POOL, length))
-            at, end = 0, length
-        self._at = end
-        return self._pool[at:end]
+        if at + length > _POOL:
+            # Drawn and written in bulk: one call of the generator serves a hundred identifiers.
+            pool = self._pool = self._chance.randbytes(max(_POOL, length))
+            self._alnums, self._hexes = pool.translate(_ALNUM).decode(), pool.hex()
+            at = 0
+        self._at = at + length
+        return at
 
     def alnum(self, prefix: str, length: int) -> str:
         """``prefix`` and so many letters and digits."""
-        return prefix + self._drawn(length).translate(_ALNUM).decode()
+        at = self._take(length)
+        return prefix + self._alnums[at : at + length]
 
     def base58(self, prefix: str, length: int) -> str:
         """``prefix`` and so many characters of the alphabet without 0, O, I and l."""
-        return prefix + self._drawn(length).translate(_BASE58).decode()
+        at = self._take(length)
+        return prefix + self._pool[at : at + length].translate(_BASE58).decode()
 
     def hex(self, prefix: str, length: int) -> str:
         """``prefix`` and so many hexadecimal digits."""
-        return prefix + self._drawn((length + 1) // 2).hex()[:length]
+        at = 2 * self._take((length + 1) // 2)
+        return prefix + self._hexes[at : at + length]
 
     def uuid(self) -> str:
         """A UUID of version 4."""
-        digits = self._drawn(16).hex()
+        digits = self.hex("", 32)
         variant = "89ab"[int(digits[16], 16) & 3]
         return (
             f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
@@ -81,11 +86,11 @@ class Ids:
 
     def time(self) -> float:
         """Seconds since the epoch, on the world's clock."""
-        return self.fixed_time if self.fixed_time is not None else self._clock.time()
+        return self.fixed_time if self.fixed_time is not None else self._clock_time()
 
     def now(self) -> int:
         """Whole seconds since the epoch."""
-        return int(self.time())
+        return int(self.fixed_time if self.fixed_time is not None else self._clock_time())
 
     def rewind(self) -> None:
         """Begin again with the first identifier."""

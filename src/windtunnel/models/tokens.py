@@ -19,11 +19,13 @@ from functools import lru_cache
 
 from windtunnel.models.jsonio import dumps
 from windtunnel.models.protocol import Message, ModelCall, Reply, ToolCall, Usage
+from windtunnel.models.quick import maker
 
 # One match a piece; a space before a word belongs to it.
 _PIECE = re.compile(
     r"\s?[A-Za-z0-9]{1,6}|\s?([^\sA-Za-z0-9\u0080-\U0010ffff])\1{0,3}|\s?[^\s\x00-\x7f]|\s+"
 )
+_usage = maker(Usage)
 _PER_MESSAGE = 3
 _PER_REPLY = 3
 _PER_TOOL = 8
@@ -59,16 +61,24 @@ def usage_of(call: ModelCall, reply: Reply) -> Usage:
         read += count(text)
     for tool in call.tools:
         read += _PER_TOOL + count(tool.description) + _count_json(tool.schema)
-    thought = written = 0
-    answers = (reply, *reply.choices)[: call.n] if call.n > 1 else (reply,)
-    for number in range(call.n):
-        answer = answers[number] if number < len(answers) else reply
-        thinking = count(answer.thinking)
-        thought += thinking
-        written += thinking + count(answer.text) + count(answer.refusal)
-        for used in answer.tool_calls:
-            written += _PER_MESSAGE + count(used.name) + _of_arguments(used)
-    return Usage(read, written, 0, thought)
+    thought = count(reply.thinking) if reply.thinking else 0
+    written = thought + _said(reply)
+    if call.n > 1:
+        further = reply.choices[: call.n - 1]
+        for answer in (*further, *(reply,) * (call.n - 1 - len(further))):
+            thinking = count(answer.thinking)
+            thought += thinking
+            written += thinking + _said(answer)
+    return _usage(read, written, 0, thought)
+
+
+def _said(reply: Reply) -> int:
+    tokens = count(reply.text)
+    if reply.refusal:
+        tokens += count(reply.refusal)
+    for used in reply.tool_calls:
+        tokens += _PER_MESSAGE + count(used.name) + _of_arguments(used)
+    return tokens
 
 
 def _of_parts(message: Message) -> int:

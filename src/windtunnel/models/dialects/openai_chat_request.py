@@ -44,8 +44,10 @@ from windtunnel.models.protocol import (
     ToolCall,
     ToolResult,
 )
+from windtunnel.models.quick import maker
 from windtunnel.models.state import ServerState
 
+_model_call, _a_message = maker(ModelCall), maker(Message)
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _FIELDS = {
     "messages": anything,  # read below
@@ -91,6 +93,18 @@ _FIELDS = {
     "web_search_options": nullable(mapping),
 }
 _check = body_check(_FIELDS, unknown="Unrecognized request argument supplied")
+# Fields that say more than their checks look at.
+_MORE = frozenset(
+    {
+        "function_call",
+        "functions",
+        "response_format",
+        "stream_options",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+    }
+)
 _ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
@@ -132,6 +146,22 @@ def parse_chat(request: HttpRequest, state: ServerState, *, model: str = "") -> 
     _check(body, "")
     check_model(body["model"], state)
     system, messages = _conversation(body["messages"])
+    # Zero is no limit that a model could keep.
+    limit = body.get("max_completion_tokens")
+    limit = (limit if limit is not None else body.get("max_tokens")) or None
+    if _MORE.isdisjoint(body):
+        return _model_call(
+            "openai",
+            "chat",
+            body["model"],
+            messages=messages,
+            system=system,
+            stream=body.get("stream") is True,
+            n=body.get("n") or 1,
+            max_tokens=limit,
+            raw=body,
+            request=request,
+        )
     tools = offered_tools(body)
     schema, json_mode = output_format(body, system, messages)
     stream = body.get("stream") is True
@@ -145,8 +175,7 @@ def parse_chat(request: HttpRequest, state: ServerState, *, model: str = "") -> 
             "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.",
             "top_logprobs",
         )
-    limit = body.get("max_completion_tokens")
-    return ModelCall(
+    return _model_call(
         "openai",
         "chat",
         body["model"],
@@ -158,8 +187,7 @@ def parse_chat(request: HttpRequest, state: ServerState, *, model: str = "") -> 
         json_mode=json_mode,
         stream=stream,
         n=body.get("n") or 1,
-        # Zero is no limit that a model could keep.
-        max_tokens=(limit if limit is not None else body.get("max_tokens")) or None,
+        max_tokens=limit,
         raw=body,
         request=request,
     )
@@ -190,6 +218,12 @@ def _conversation(value: Any) -> tuple[str, tuple[Message, ...]]:
             "messages",
             "empty_array",
         )
+    if len(value) == 1:  # a question without a history, asked in the commonest way
+        raw = value[0]
+        if isinstance(raw, dict) and raw.get("role") == "user":
+            content = raw.get("content")
+            if isinstance(content, str):
+                return "", (_a_message("user", content, raw=raw),)
     system: list[str] = []
     messages: list[Message] = []
     pairing = _Pairing()
@@ -202,6 +236,11 @@ def _conversation(value: Any) -> tuple[str, tuple[Message, ...]]:
             if "role" not in raw:
                 missing(f"messages[{place}].role")
             wrong_value(name, f"messages[{place}].role", _KNOWN_ROLES)
+        if role == "user" and pairing.idle:
+            content = raw.get("content")
+            if isinstance(content, str):  # by far the commonest
+                messages.append(_a_message("user", content, raw=raw))
+                continue
         pairing.look(raw, place)
         if role == "system":
             system.append(_content(raw, place, "system")[0])
@@ -213,16 +252,14 @@ def _conversation(value: Any) -> tuple[str, tuple[Message, ...]]:
 
 def _message(raw: JsonObject, place: int, role: Role, pairing: _Pairing) -> Message:
     content = raw.get("content")
-    if role == "user" and isinstance(content, str):  # by far the commonest
-        return Message("user", content, raw=raw)
     if role == "tool":
         text, _ = _content(raw, place, raw["role"])
         name = raw.get("name") or pairing.names.get(raw.get("tool_call_id", ""), "")
         result = ToolResult(raw.get("tool_call_id") or name, name, text)
-        return Message("tool", tool_results=(result,), raw=raw)
+        return _a_message("tool", tool_results=(result,), raw=raw)
     if role == "user":
         text, images = _content(raw, place, "user")
-        return Message("user", text, images=images, raw=raw)
+        return _a_message("user", text, images=images, raw=raw)
     calls = _calls(raw, place)
     if content is None and not calls and not raw.get("refusal") and not raw.get("audio"):
         refuse(
@@ -230,7 +267,7 @@ def _message(raw: JsonObject, place: int, role: Role, pairing: _Pairing) -> Mess
             f"messages.[{place}].content",
         )
     text = "" if content is None else _content(raw, place, "assistant")[0]
-    return Message("assistant", text or raw.get("refusal") or "", tool_calls=calls, raw=raw)
+    return _a_message("assistant", text or raw.get("refusal") or "", tool_calls=calls, raw=raw)
 
 
 def _content(raw: JsonObject, place: int, role: str) -> tuple[str, tuple[str, ...]]:
@@ -316,6 +353,11 @@ class _Pairing:
         self.names: dict[str, str] = {}
         self._open: list[str] | None = None  # None: the last to speak was no assistant with calls
         self._since = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether the last to speak was no assistant with calls."""
+        return self._open is None
 
     def look(self, raw: JsonObject, place: int) -> None:
         role = raw["role"]
