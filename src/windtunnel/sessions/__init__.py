@@ -11,6 +11,29 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from windtunnel.sessions.capabilities.constraint import CapabilityConstraint
+    from windtunnel.sessions.capabilities.context import CapabilityContext
+    from windtunnel.sessions.capabilities.current import (
+        Capabilities,
+        CarryingThreadPool,
+        carry,
+        current_context,
+    )
+    from windtunnel.sessions.capabilities.token import CapabilityToken
+    from windtunnel.sessions.capabilities.violation import CapabilityViolation
+    from windtunnel.sessions.errors import CapabilityDenied, GuestError, SessionClosedError
+    from windtunnel.sessions.fake.answers import MockRequest, Script
+    from windtunnel.sessions.fake.executor import MockAsyncExecutor
+    from windtunnel.sessions.fake.functions import FunctionMock
+    from windtunnel.sessions.fake.manager import MockCapabilityManager
+    from windtunnel.sessions.fake.records import (
+        MockCapabilityViolation,
+        MockExecutionRecord,
+        MockExecutionResult,
+        MockFunctionCall,
+    )
+    from windtunnel.sessions.fake.session import MockREPLSession
+    from windtunnel.sessions.hosting import HostFunction, host_function
     from windtunnel.sessions.protocol import (
         CapabilityChecker,
         ExecRecord,
@@ -23,23 +46,69 @@ if TYPE_CHECKING:
 
 # Every public name, and the module of this room that has it.
 _HOMES: dict[str, str] = {
+    "Capabilities": "capabilities.current",
     "CapabilityChecker": "protocol",
+    "CapabilityConstraint": "capabilities.constraint",
+    "CapabilityContext": "capabilities.context",
+    "CapabilityDenied": "errors",
+    "CapabilityToken": "capabilities.token",
+    "CapabilityViolation": "capabilities.violation",
+    "carry": "capabilities.current",
+    "CarryingThreadPool": "capabilities.current",
+    "current_context": "capabilities.current",
     "ExecRecord": "protocol",
     "ExecResult": "protocol",
     "Executor": "protocol",
+    "FunctionMock": "fake.functions",
+    "GuestError": "errors",
+    "host_function": "hosting",
+    "HostFunction": "hosting",
     "Limits": "protocol",
+    "MockAsyncExecutor": "fake.executor",
+    "MockCapabilityManager": "fake.manager",
+    "MockCapabilityViolation": "fake.records",
+    "MockExecutionRecord": "fake.records",
+    "MockExecutionResult": "fake.records",
+    "MockFunctionCall": "fake.records",
+    "MockREPLSession": "fake.session",
+    "MockRequest": "fake.answers",
+    "Script": "fake.answers",
     "Session": "protocol",
+    "SessionClosedError": "errors",
     "Timings": "protocol",
 }
 
 __all__ = [
+    "Capabilities",
     "CapabilityChecker",
+    "CapabilityConstraint",
+    "CapabilityContext",
+    "CapabilityDenied",
+    "CapabilityToken",
+    "CapabilityViolation",
+    "CarryingThreadPool",
     "ExecRecord",
     "ExecResult",
     "Executor",
+    "FunctionMock",
+    "GuestError",
+    "HostFunction",
     "Limits",
+    "MockAsyncExecutor",
+    "MockCapabilityManager",
+    "MockCapabilityViolation",
+    "MockExecutionRecord",
+    "MockExecutionResult",
+    "MockFunctionCall",
+    "MockREPLSession",
+    "MockRequest",
+    "Script",
     "Session",
+    "SessionClosedError",
     "Timings",
+    "carry",
+    "current_context",
+    "host_function",
 ]
 
 

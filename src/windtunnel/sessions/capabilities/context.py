@@ -1,0 +1,487 @@
+"""A context: what a piece of work holds. Contexts form a tree, and below only less is held."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+from windtunnel.core.clock import REAL_CLOCK, Clock
+from windtunnel.core.errors import UsageError
+from windtunnel.sessions.capabilities import current, ledger
+from windtunnel.sessions.capabilities.constraint import CapabilityConstraint
+from windtunnel.sessions.capabilities.token import CapabilityToken, known
+from windtunnel.sessions.capabilities.violation import (
+    KEPT,
+    CapabilityViolation,
+    Ration,
+    location_text,
+    wanted_text,
+)
+from windtunnel.sessions.capabilities.wish import Wish
+from windtunnel.sessions.protocol import Limits
+
+EXECUTE = "execute"
+"""The type whose tokens bound what code may take: memory and CPU, see
+:meth:`CapabilityContext.limits`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Held:
+    """A token as one context holds it: with all whose bounds it is under."""
+
+    token: CapabilityToken
+    constraints: tuple[CapabilityConstraint, ...]
+    bounds: tuple[ledger.Bound, ...]
+
+    def refusal(self, wish: Wish) -> str:
+        """Why the wish is out of its bounds, whatever was used before; empty when it is not."""
+        wish.begin()
+        for constraint in self.constraints:
+            reason = constraint.refusal_of(wish)
+            if reason:
+                return reason
+        return ""
+
+
+class CapabilityUse:
+    """One use that was admitted.
+
+    :param token: the token that admitted it.
+    :param resource: the resource in the form that was judged: a path normalised, with symbolic
+        links followed where a constraint asks for that; anything else as it was asked for.
+    """
+
+    __slots__ = ("_bounds", "resource", "token")
+
+    def __init__(
+        self, token: CapabilityToken, bounds: tuple[ledger.Bound, ...], resource: str
+    ) -> None:
+        self.token = token
+        self.resource = resource
+        self._bounds = bounds
+
+    @property
+    def meters_cpu(self) -> bool:
+        """Whether some bound counts the CPU that the use takes."""
+        return any(bound.cpu_s is not None for bound in self._bounds)
+
+    def charge(self, *, cpu_s: float) -> None:
+        """Count CPU seconds that the use took. It was begun and may end; the next is refused
+        when they were too many."""
+        ledger.charge(self._bounds, cpu_s)
+
+
+class CapabilityContext:
+    """What a piece of work may use.
+
+    A context without tokens of a type has those of the context above it; one that ever had its own
+    has these alone, also when they are used up, expired or revoked.
+
+    :param name: its name in reports.
+    :param parent_context: the context above; None for a root, which is given its tokens freely.
+    :param tokens: what it holds.
+    :param clock: which clock expiry is read from; by default the one of the context above.
+    :param inherit: whether types that it has no token of are those of the context above.
+    :raises CapabilityDenied: for a token that goes beyond what is held above.
+
+    >>> root = CapabilityContext("root", tokens=[CapabilityToken("mail.send")])
+    >>> root.use("mail.send")
+    >>> root.allowed("fs.read", "/etc/passwd")
+    False
+    >>> guest = root.child("guest", [root.tokens("mail.send")[0].narrow(uses=1)])
+    >>> guest.use("mail.send")
+    >>> guest.has_capability("mail.send"), root.has_capability("mail.send")
+    (False, True)
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_entries",
+        "_frozen",
+        "_gates",
+        "_inherit",
+        "_ration",
+        "_violations",
+        "clock",
+        "name",
+        "parent_context",
+        "violation_count",
+    )
+
+    name: Final[str]
+    parent_context: Final[CapabilityContext | None]
+    clock: Final[Clock]
+
+    def __init__(
+        self,
+        name: str,
+        parent_context: CapabilityContext | None = None,
+        tokens: Iterable[CapabilityToken] = (),
+        *,
+        clock: Clock | None = None,
+        inherit: bool = True,
+    ) -> None:
+        if parent_context is not None and not isinstance(parent_context, CapabilityContext):
+            raise UsageError("parent_context is a CapabilityContext", found=repr(parent_context))
+        self.name = name
+        self.parent_context = parent_context
+        above = parent_context.clock if parent_context else REAL_CLOCK
+        self.clock = clock or above
+        self._inherit = inherit
+        self._frozen = False
+        self._entries: dict[str, tuple[_Held, ...]] = {}
+        gate = ledger.Bound(f"the context {self.path}", ledger.Account())
+        self._gates: tuple[ledger.Bound, ...] = (
+            gate,
+            *(parent_context._gates if parent_context else ()),
+        )
+        self._violations: collections.deque[CapabilityViolation] = collections.deque(maxlen=KEPT)
+        self.violation_count = 0
+        self._ration = Ration()
+        for token in tokens:
+            self.add_capability(token)
+
+    # -- what is held
+
+    @property
+    def path(self) -> str:
+        """The names from the root down to this one: ``root/child``."""
+        above = self.parent_context
+        return f"{above.path}/{self.name}" if above is not None else self.name
+
+    def add_capability(self, token: CapabilityToken) -> CapabilityToken:
+        """Hold a token. Below a root it is one of the tokens held above, narrowed or as it is, or
+        one whose bounds one of them covers; then its uses count against that one too.
+
+        :raises CapabilityDenied: where it goes beyond what is held above.
+        """
+        if not isinstance(token, CapabilityToken):
+            raise UsageError("a context holds CapabilityToken objects", found=repr(token))
+        if self._frozen:
+            raise UsageError(
+                "no capability context is current, and what holds nothing is given nothing",
+                fix="make a CapabilityContext and enter its scope()",
+            )
+        held = self._bind(token)
+        with ledger.exclusive():
+            own = self._entries.get(token.type, ())
+            if all(one.token is not token for one in own):
+                self._entries[token.type] = (*own, held)
+        return token
+
+    def grant(
+        self, type: str, *, expires_in_s: float | None = None, **bounds: Any
+    ) -> CapabilityToken:
+        """Make a token and hold it.
+
+        :param type: the type of capability.
+        :param expires_in_s: seconds from now on the context's clock.
+        :param bounds: those of :class:`CapabilityConstraint`.
+
+        >>> context = CapabilityContext("root")
+        >>> print(context.grant("fs.read", resources="/data/**", uses=2))
+        fs.read(resources=/data/**, uses=2)
+        """
+        if expires_in_s is not None:
+            if "expires_at" in bounds:
+                raise UsageError("expires_in_s and expires_at say the same thing: give one")
+            bounds["expires_at"] = self.clock.time() + expires_in_s
+        return self.add_capability(CapabilityToken(type, CapabilityConstraint(**bounds)))
+
+    def child(
+        self, name: str, tokens: Iterable[CapabilityToken] = (), *, inherit: bool = True
+    ) -> CapabilityContext:
+        """A context below this one, which may only narrow it.
+
+        :param inherit: False for one that holds nothing but these tokens.
+        """
+        return CapabilityContext(name, self, tokens, inherit=inherit)
+
+    def tokens(self, type: str | None = None) -> tuple[CapabilityToken, ...]:
+        """The tokens in force here, of a type or of all, dead ones too."""
+        types = self.types() if type is None else (type,)
+        return tuple(held.token for one in types for held in self._held(one))
+
+    def types(self) -> tuple[str, ...]:
+        """The types of which tokens are in force here, sorted."""
+        found: set[str] = set()
+        context: CapabilityContext | None = self
+        while context is not None:
+            found.update(context._entries)
+            context = context.parent_context if context._inherit else None
+        return tuple(sorted(one for one in found if self._held(one)))
+
+    def has_capability(self, type: str) -> bool:
+        """Whether a token of that type is held that is neither used up, expired nor revoked."""
+        now = self.clock.time()
+        return any(
+            not ledger.refusal(self._gates + held.bounds, now, 0) for held in self._held(type)
+        )
+
+    # -- using it
+
+    def allowed(
+        self,
+        capability: str,
+        resource: str | os.PathLike[str] = "",
+        *,
+        operation: str = "",
+        size: int = 0,
+        memory_mb: float = 0.0,
+    ) -> bool:
+        """Whether that could be used now. Uses nothing up and records nothing."""
+        wish = Wish(capability, resource, operation, size, memory_mb)
+        now = self.clock.time()
+        return not wish.malformed and any(
+            not (held.refusal(wish) or ledger.refusal(self._gates + held.bounds, now, wish.size))
+            for held in self._held(wish.capability)
+        )
+
+    def use(
+        self,
+        capability: str,
+        resource: str | os.PathLike[str] = "",
+        *,
+        operation: str = "",
+        size: int = 0,
+        memory_mb: float = 0.0,
+    ) -> None:
+        """Use it once.
+
+        :param resource: on what: a path, a URL, ``host:port``, a name.
+        :param size: how many bytes.
+        :param memory_mb: how many mebibytes it asks for.
+        :raises CapabilityDenied: where it may not be used; the refusal is on record.
+        """
+        self.take(capability, resource, operation=operation, size=size, memory_mb=memory_mb)
+
+    def take(
+        self,
+        capability: str,
+        resource: str | os.PathLike[str] = "",
+        *,
+        operation: str = "",
+        size: int = 0,
+        memory_mb: float = 0.0,
+    ) -> CapabilityUse:
+        """:meth:`use`, for who has more to count when the use is over."""
+        wish = Wish(capability, resource, operation, size, memory_mb)
+        reasons = [wish.malformed] if wish.malformed else []
+        if not reasons:
+            now = self.clock.time()
+            for held in self._held(wish.capability):
+                bounds = self._gates + held.bounds
+                reason = held.refusal(wish) or ledger.count(bounds, now, wish.size)
+                if not reason:
+                    return CapabilityUse(held.token, bounds, wish.judged())
+                reasons.append(reason)
+        raise self.refuse(
+            wish.capability,
+            wish.resource,
+            operation=wish.operation,
+            reason="; ".join(dict.fromkeys(reasons)) or "no token of this type is held",
+        ).error()
+
+    def limits(self, limits: Limits, capability: str = EXECUTE) -> Limits:
+        """The limits of code that runs here: those given, or less where a token says so.
+
+        The first live token of the type ``execute`` (or ``capability``) gives its ``memory_mb`` and
+        what is left of its ``cpu_s``, which the time on the wall is held to: code on one core takes
+        no more CPU than that.
+
+        >>> context = CapabilityContext("root")
+        >>> token = context.grant("execute", memory_mb=64, cpu_s=2)
+        >>> context.limits(Limits(timeout_s=10, memory_mb=256))
+        Limits(timeout_s=2.0, memory_mb=64, recursion=1000, output_bytes=1000000)
+        """
+        now = self.clock.time()
+        for held in self._held(capability):
+            if ledger.refusal(self._gates + held.bounds, now, 0):
+                continue
+            memory = [one.memory_mb for one in held.constraints if one.memory_mb is not None]
+            left = ledger.cpu_left(held.bounds)
+            return dataclasses.replace(
+                limits,
+                memory_mb=_least(limits.memory_mb, [max(1, int(one)) for one in memory]),
+                timeout_s=_least(limits.timeout_s, [] if left is None else [left]),
+            )
+        return limits
+
+    # -- taking it back
+
+    def revoke(self, token: CapabilityToken | str) -> None:
+        """Take a token, or every token of a type, back, wherever it was handed on to.
+
+        What this context holds itself is dead from now on: in the contexts below it, narrowed,
+        sealed, whoever has it. What it has from the context above is gone here and below, and
+        stays with the one above.
+
+        :param token: the token, its id, or a type.
+        """
+        if self._frozen:
+            raise UsageError("no capability context is current, and nothing is held to revoke")
+        with ledger.exclusive():
+            hit = [one for one in self._matching(token) if self._drop(one)]
+        if not hit:
+            self._revoke_handed_on(token)
+
+    def close(self) -> None:
+        """End the context: nothing is allowed any more here and in the contexts below, whoever
+        still holds them. Twice is allowed."""
+        if not self._frozen:
+            ledger.revoke(self._gates[0].account, "closed")
+
+    # -- the current context
+
+    def scope(
+        self, context: CapabilityContext | None = None
+    ) -> AbstractContextManager[CapabilityContext]:
+        """Make this context (or ``context``) the current one for the block and the work it starts.
+
+        >>> root = CapabilityContext("root")
+        >>> with root.scope():
+        ...     current.current_context() is root
+        True
+        """
+        return current.Scope(context or self)
+
+    # -- refusals
+
+    @property
+    def violations(self) -> list[CapabilityViolation]:
+        """The refusals here and in the contexts below, oldest first; the last ten thousand."""
+        return list(self._violations)
+
+    def refuse(
+        self, capability: str, resource: str = "", *, operation: str = "", reason: str = ""
+    ) -> CapabilityViolation:
+        """Put a refusal on record, here and above, and return it; its ``error()`` is for raising.
+
+        For who refuses something by a rule of its own. Uses of tokens do this themselves.
+        """
+        violation = CapabilityViolation(
+            capability=capability,
+            resource=resource,
+            operation=operation,
+            reason=reason,
+            context=self.path,
+            location=location_text(current.asked_from()),
+            wanted=wanted_text(capability, resource, operation),
+            held=tuple(str(held.token) for held in self._held(capability)),
+            time=self.clock.time(),
+        )
+        root = self
+        with ledger.exclusive():
+            for context in self._upward():
+                root = context
+                context._violations.append(violation)
+                context.violation_count += 1
+            ration = root._ration.draw(violation.time)
+        if ration:
+            violation.emit(last=ration == Ration.LAST)
+        return violation
+
+    def __repr__(self) -> str:
+        return f"<CapabilityContext {self.path}: {', '.join(map(str, self.tokens())) or 'nothing'}>"
+
+    # -- inside
+
+    def _upward(self) -> Iterator[CapabilityContext]:
+        context: CapabilityContext | None = self
+        while context is not None:
+            yield context
+            context = context.parent_context
+
+    def _held(self, type: str) -> tuple[_Held, ...]:
+        """What is in force for a type: its own, or from above where it never had its own."""
+        context: CapabilityContext | None = self
+        while context is not None:
+            own = context._entries.get(type)
+            if own is not None:
+                return own
+            context = context.parent_context if context._inherit else None
+        return ()
+
+    def _bind(self, token: CapabilityToken) -> _Held:
+        constraints = token.all_constraints
+        bounds = tuple(one.bound for one in token.chain)
+        if self.parent_context is None:
+            return _Held(token, constraints, bounds)
+        above = self._above(token)
+        if above is None:
+            raise self.refuse(
+                token.type, reason=f"{token} goes beyond what the context above holds"
+            ).error()
+        return _Held(
+            token,
+            tuple(dict.fromkeys(constraints + above.constraints)),
+            tuple(dict.fromkeys(bounds + above.bounds)),
+        )
+
+    def _above(self, token: CapabilityToken) -> _Held | None:
+        """What is held above that the token is, comes from, or is covered by; a live one first."""
+        assert self.parent_context is not None
+        held = self.parent_context._held(token.type)
+        for one in held:
+            if one.token in token.chain:
+                return one
+        now = self.clock.time()
+        covering = [one for one in held if _covered(token, one)]
+        alive = [one for one in covering if not ledger.refusal(one.bounds, now, 0)]
+        return next(iter(alive or covering), None)
+
+    def _matching(self, token: CapabilityToken | str) -> list[_Held]:
+        """What is in force here by that token, that id or that type."""
+        if isinstance(token, CapabilityToken):
+            # By account: the same token once more, unsealed, is another object.
+            held = self._held(token.type)
+            return [one for one in held if one.token.account is token.account]
+        of_type = self._held(token)
+        return list(of_type) or [
+            one for type in self.types() for one in self._held(type) if one.token.id == token
+        ]
+
+    def _drop(self, held: _Held) -> bool:
+        """Let go of what is in force here: for good where it is held here, else here and below."""
+        type = held.token.type
+        if held in self._entries.get(type, ()):
+            ledger.revoke(held.token.account, "revoked")
+        else:
+            self._entries[type] = tuple(one for one in self._held(type) if one is not held)
+        return True
+
+    def _revoke_handed_on(self, token: CapabilityToken | str) -> None:
+        """Revoke what is not held here and comes from what is."""
+        given = known(token) if isinstance(token, str) else token
+        mine = {held.token.account for type in self.types() for held in self._held(type)}
+        if given is None or not any(one.account in mine for one in given.chain):
+            raise UsageError(
+                f"the context {self.path} neither holds such a token nor handed it on",
+                found=str(token),
+                fix=f"revoke one of {', '.join(map(str, self.tokens())) or 'nothing'}",
+            )
+        ledger.revoke(given.account, "revoked")
+
+
+def _covered(token: CapabilityToken, held: _Held) -> bool:
+    return all(
+        any(bound.covers(mine) for mine in token.all_constraints)
+        for bound in held.constraints
+        if bound.given()
+    )
+
+
+def _least(limit: Any, others: list[Any]) -> Any:
+    return min([one for one in (limit, *others) if one is not None], default=None)
+
+
+NOTHING: Final = CapabilityContext("nothing")
+"""What is current where no scope was entered: it allows nothing and is given nothing."""
+NOTHING._frozen = True
+current.settle(NOTHING)
+
+__all__ = ["EXECUTE", "NOTHING", "CapabilityContext", "CapabilityUse"]
