@@ -1,0 +1,376 @@
+"""``MockREPLSession``: a session whose names live, with functions that the test plays."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.core.clock import Clock
+from windtunnel.core.errors import UsageError
+from windtunnel.sessions.errors import GuestError
+from windtunnel.sessions.fake.answers import Answer, Matcher, crossed
+from windtunnel.sessions.fake.double import Double, Failing, context_of, narrowed
+from windtunnel.sessions.fake.functions import FunctionMock
+from windtunnel.sessions.fake.names import Names
+from windtunnel.sessions.fake.reading import readable
+from windtunnel.sessions.fake.records import (
+    MockExecutionRecord,
+    MockExecutionResult,
+    MockFunctionCall,
+)
+from windtunnel.sessions.fake.turn import Turn
+from windtunnel.sessions.fake.waiting import Budget, Steps
+from windtunnel.sessions.protocol import Grants, Limits
+
+if TYPE_CHECKING:
+    from windtunnel.sessions.callbacks import Callback
+    from windtunnel.sessions.capabilities import CapabilityContext
+    from windtunnel.sessions.hosting import HostFunction
+
+
+class MockREPLSession(Double):
+    """A :class:`~windtunnel.sessions.Session` without an engine.
+
+    Its names live in :attr:`python_namespace`. It reads straight-line Python well enough to assign,
+    to define functions and to call them; what else code gives is scripted with :meth:`on`, as with
+    a :class:`MockAsyncExecutor`, whose parameters it shares. Host functions are guarded as in an
+    engine.
+
+    :param functions: host functions, as for ``sessions.open``.
+    :param builtins: functions that code finds besides Python's own, by name.
+    :param capabilities: what the session may use: tokens, or a context.
+    :param reads: whether it reads code at all; where it does not, only scripts answer (for code in
+        another language than Python).
+
+    >>> session = MockREPLSession()
+    >>> double = session.mock_function("double", lambda x: x * 2)
+    >>> session.run_sync("x = double(20) + 2").ok
+    True
+    >>> session.run_sync("x").value, session.python_namespace["x"], double.call_count
+    (42, 42, 1)
+    >>> session.call_sync("double", 4)
+    8
+    >>> session.run_sync("y").error
+    "name 'y' is not defined"
+    """
+
+    def __init__(
+        self,
+        results: Mapping[Matcher, Any] | None = None,
+        *,
+        functions: Iterable[HostFunction] = (),
+        builtins: Mapping[str, Any] | None = None,
+        capabilities: Grants = (),
+        reads: bool = True,
+        mock_result: Any = None,
+        should_fail: Failing = False,
+        execution_delay: float = 0.0,
+        limits: Limits | None = None,
+        strict: bool = False,
+        name: str = "",
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(
+            results,
+            mock_result=mock_result,
+            should_fail=should_fail,
+            execution_delay=execution_delay,
+            limits=limits,
+            strict=strict,
+            name=name,
+            clock=clock,
+        )
+        host = {function.name: function for function in functions}
+        self._names = Names(host, builtins or {}, self._clock, self.limits.recursion)
+        self._history: list[MockExecutionRecord] = []
+        self._context = context_of(capabilities, name or "session", self._clock)
+        self._reads = reads
+        self._turn = Turn()
+
+    # -- what the test plays ----------------------------------------------------------------------
+
+    def mock_function(self, name: str, function: Callable[..., Any] | None = None) -> FunctionMock:
+        """Give the session a function that the test plays; ``reset`` leaves it in place.
+
+        :param function: what computes its result, sync or async; without one it returns None, until
+            ``returns``, ``fails`` or ``hangs`` of the mock says otherwise.
+        """
+        mock = FunctionMock(name, function)
+        self._names.add(mock)
+        return mock
+
+    @property
+    def python_namespace(self) -> dict[str, Any]:
+        """The session's names, live: what is put there is found by code."""
+        return self._names.namespace
+
+    @property
+    def function_calls(self) -> list[MockFunctionCall]:
+        """Every call of a function of the session, by code, ``call`` or a callback."""
+        return self._names.calls
+
+    # -- the session ------------------------------------------------------------------------------
+
+    @property
+    def capabilities(self) -> CapabilityContext:
+        """What the session's code may use."""
+        return self._context
+
+    @property
+    def history(self) -> Sequence[MockExecutionRecord]:
+        """What was executed, oldest first: runs, calls and definitions."""
+        return tuple(self._history)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The session's names that are no functions, and their values."""
+        return self._names.values()
+
+    @property
+    def executed_lines(self) -> list[str]:
+        """The code of every run, oldest first."""
+        return [record.code for record in self.executions]
+
+    async def run(
+        self,
+        code: str,
+        *,
+        timeout_s: float | None = None,
+        grants: Grants = None,
+        inputs: Mapping[str, Any] | None = None,
+    ) -> MockExecutionResult:
+        """Run ``code``: scripts are asked first, then it is read.
+
+        :param timeout_s: seconds on the clock until it is ended with ``TimeoutError``.
+        :param grants: capabilities to have in place of all that the session has; only less.
+        :param inputs: names that are given to it, and stay.
+        :raises SessionClosedError: after :meth:`close`.
+        :raises UsageError: for a limit that is none; when strict, for code that it cannot read and
+            has no script for.
+        """
+        async with self._turn.taken():
+            budget, given, context = self._prepare(timeout_s, grants, inputs)
+            steps = self._run_steps(code, given, context)
+            answer = await self._carry_out(steps, budget, context)
+            return self._remember("run", code, answer, budget, timeout_s, given, context)
+
+    def run_sync(
+        self,
+        code: str,
+        *,
+        timeout_s: float | None = None,
+        grants: Grants = None,
+        inputs: Mapping[str, Any] | None = None,
+    ) -> MockExecutionResult:
+        """The same, blocking this thread for what it takes on the clock."""
+        with self._turn.taken_sync():
+            budget, given, context = self._prepare(timeout_s, grants, inputs)
+            steps = self._run_steps(code, given, context)
+            answer = self._carry_out_sync(steps, budget, context)
+            return self._remember("run", code, answer, budget, timeout_s, given, context)
+
+    def execute(self, code: str, **options: Any) -> MockExecutionResult:
+        """The same as :meth:`run_sync`."""
+        return self.run_sync(code, **options)
+
+    async def call(
+        self, function: str, /, *args: Any, timeout_s: float | None = None, **kwargs: Any
+    ) -> Any:
+        """Call a function of the session by name.
+
+        :raises GuestError: when it fails, with the guest's error type; ``NameError`` where there is
+            no such function.
+        """
+        async with self._turn.taken():
+            budget, given, context = self._prepare(timeout_s, None, None)
+            steps = self._call_steps(function, *crossed((args, kwargs)))
+            answer = await self._carry_out(steps, budget, context)
+            return _value(
+                self._remember("call", function, answer, budget, timeout_s, given, context)
+            )
+
+    def call_sync(
+        self, function: str, /, *args: Any, timeout_s: float | None = None, **kwargs: Any
+    ) -> Any:
+        """The same, blocking this thread."""
+        with self._turn.taken_sync():
+            budget, given, context = self._prepare(timeout_s, None, None)
+            steps = self._call_steps(function, *crossed((args, kwargs)))
+            answer = self._carry_out_sync(steps, budget, context)
+            return _value(
+                self._remember("call", function, answer, budget, timeout_s, given, context)
+            )
+
+    def call_function(
+        self,
+        function_name: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """The same as :meth:`call_sync`, with the arguments as two values."""
+        return self.call_sync(function_name, *args, timeout_s=timeout_s, **(kwargs or {}))
+
+    async def define(self, name: str, value: Any) -> None:
+        """Give the session a value by name.
+
+        :raises ValueCrossingError: for a value that no engine could be given.
+        """
+        self.define_sync(name, value)
+
+    def define_sync(self, name: str, value: Any) -> None:
+        """The same."""
+        with self._turn.taken_sync():
+            budget = self._budget(None)
+            if not name.isidentifier():
+                raise UsageError("a name of a session is an identifier", found=repr(name))
+            self.python_namespace[name] = crossed(value)
+            self._remember("define", name, Answer(), budget, None, {}, self._context)
+
+    def reset(self, *, scripts: bool = False) -> Awaitable[None]:
+        """Forget every name and the history; capabilities, function mocks and scripts stay, and
+        begin again. What the test set since (``should_fail`` ...) is as at first.
+
+        It is done when this returns; awaiting it, as a session's reset is awaited, is allowed.
+
+        :param scripts: whether scripts and function mocks are forgotten too.
+        """
+        with self._turn.taken_sync():
+            self._begin_anew(scripts)
+            self._names.reset(mocks=scripts)
+            self._history.clear()
+        return _Done()
+
+    def reset_sync(self) -> None:
+        """The same."""
+        self.reset()
+
+    def close(self) -> Awaitable[None]:
+        """End the session; what was executed stays on record. Twice is allowed; awaiting too."""
+        self._closed = True
+        return _Done()
+
+    def close_sync(self) -> None:
+        """The same."""
+        self._closed = True
+
+    def cleanup(self) -> None:
+        """Reset it and close it."""
+        self.reset()
+        self._closed = True
+
+    def get_function_call_count(self, name: str = "") -> int:
+        """How often functions of the session were called: all of them, or that one."""
+        return sum(not name or call.name == name for call in self.function_calls)
+
+    async def __aenter__(self) -> MockREPLSession:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closed = True
+
+    def __enter__(self) -> MockREPLSession:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closed = True
+
+    def callback(self, name: str, **options: Any) -> Callback:
+        """A Python callable of the session's function ``name``, as of a real session's.
+
+        >>> session = MockREPLSession()
+        >>> _ = session.mock_function("double", lambda x: x * 2)
+        >>> session.callback("double")(21)
+        42
+        """
+        from windtunnel.sessions.callbacks import Callback
+
+        return Callback(self, name, **options)
+
+    # -- one run or call --------------------------------------------------------------------------
+
+    def _prepare(
+        self, timeout_s: float | None, grants: Grants, inputs: Mapping[str, Any] | None
+    ) -> tuple[Budget, dict[str, Any], CapabilityContext]:
+        budget = self._budget(timeout_s)
+        given: dict[str, Any] = crossed(dict(inputs or {}))
+        return budget, given, narrowed(self._context, grants)
+
+    def _run_steps(
+        self, code: str, inputs: Mapping[str, Any], context: CapabilityContext
+    ) -> Steps[Answer]:
+        failure = yield from self._begin()
+        if failure is not None:
+            return failure
+        self.python_namespace.update(inputs)
+        scripted = yield from self._scripted(code, inputs, context)
+        if scripted is not None:
+            return scripted
+        if self._reads:
+            try:
+                if readable(code):
+                    return (yield from self._names.run(code))
+            except (SyntaxError, ValueError) as error:
+                return Answer(error_type="SyntaxError", error=getattr(error, "msg", str(error)))
+        return (yield from self._by_default(code, inputs))
+
+    def _call_steps(
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Steps[Answer]:
+        failure = yield from self._begin()
+        if failure is not None:
+            return failure
+        return (yield from self._names.call(name, args, kwargs))
+
+    def _remember(
+        self,
+        kind: str,
+        code: str,
+        answer: Answer,
+        budget: Budget,
+        timeout_s: float | None,
+        inputs: Mapping[str, Any],
+        context: CapabilityContext,
+    ) -> MockExecutionResult:
+        result = self._result(answer, budget)
+        record = MockExecutionRecord(
+            kind=kind,
+            code=code,
+            result=result,
+            grants=context.types(),
+            started=budget.started,
+            timeout_s=timeout_s,
+            inputs=inputs,
+        )
+        self._history.append(record)
+        if kind == "run":
+            self.executions.append(record)
+        return result
+
+
+def _value(result: MockExecutionResult) -> Any:
+    if not result.ok:
+        raise GuestError(result.error_type, result.error)
+    return result.value
+
+
+class _Done:
+    """What is done already, and may be awaited all the same."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from ()
+
+
+__all__ = ["MockREPLSession"]
