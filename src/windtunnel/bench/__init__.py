@@ -1,1 +1,55 @@
-"""Measuring: samples, statistics, comparison."""
+"""Measuring: how long, how often, how much; compared honestly on noisy machines.
+
+:func:`measure` is the one function under all others. A :class:`Result` has every sample, the
+failures too, and the figures with the intervals they may really lie in.
+
+>>> from windtunnel import bench
+>>> result = bench.measure(sorted, [3, 1, 2], iterations=1000)
+>>> result.n, result.failures
+(1000, 0)
+
+The names are imported on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from windtunnel.bench.measuring import FailedResultError as FailedResultError
+    from windtunnel.bench.measuring import measure as measure
+    from windtunnel.bench.measuring import measure_async as measure_async
+    from windtunnel.bench.memory import Memory as Memory
+    from windtunnel.bench.result import Result as Result
+    from windtunnel.bench.tester import PerformanceTester as PerformanceTester
+    from windtunnel.bench.tester import quick_benchmark as quick_benchmark
+
+_HOMES = {
+    "FailedResultError": "measuring",
+    "Memory": "memory",
+    "PerformanceTester": "tester",
+    "Result": "result",
+    "measure": "measuring",
+    "measure_async": "measuring",
+    "quick_benchmark": "tester",
+}
+
+__all__ = [
+    "FailedResultError",
+    "Memory",
+    "PerformanceTester",
+    "Result",
+    "measure",
+    "measure_async",
+    "quick_benchmark",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,289 @@
+"""``measure``: the calls of a function, timed.
+
+What is done is one procedure, a generator that asks for jobs (:class:`Job`) and is sent what
+came of them; who makes the calls, plainly or awaiting, is none of its business. Its order:
+calibrate how many calls make a sample, warm up until steady, measure, and look at memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import gc
+import inspect
+import sys
+from collections.abc import Callable, Generator
+from time import process_time
+from typing import Any, TypeAlias
+
+from windtunnel.bench.callers import call, call_async
+from windtunnel.bench.memory import Memory, MemoryPass
+from windtunnel.bench.plan import Plan
+from windtunnel.bench.recording import put_on_record
+from windtunnel.bench.result import Result
+from windtunnel.bench.steady import settled_at
+from windtunnel.bench.tally import Job, Tally
+from windtunnel.core import UsageError
+
+Procedure: TypeAlias = Generator[Job, Tally, Result]
+
+_LEAST_SAMPLE_S = 100e-6  # a clock read costs some 50 ns: less than a thousandth of it
+_MOST_INNER = 1 << 20
+_LEAST_SAMPLES = 30
+_WARMUP_MOST_CALLS = 100_000
+_MEMORY_CALLS = 8
+
+
+class FailedResultError(Exception):
+    """A call returned, and what it returned was judged a failure by ``failed``."""
+
+
+def measure(fn: Callable[..., Any], *args: Any, **options: Any) -> Result:
+    """Measure a function: plain, or asynchronous, for which an event loop is run.
+
+    Failures are counted, timed and shown. Each sample is put on record under ``name``.
+
+    :param fn: called with ``args``. An object with ``async def __call__`` is asynchronous too.
+    :param name: what it is called in the record; the function's qualified name where not given.
+    :param iterations: calls to measure; where not given, as many as ``budget_s`` has room for.
+    :param budget_s: seconds to measure for, where ``iterations`` are not given; 0.5.
+    :param warmup: calls made before; ``"auto"`` makes them until timings have settled, for at most
+        ``warmup_s`` seconds (1).
+    :param concurrency: calls under way at a time: threads for a plain function, tasks for an
+        asynchronous one. In an open loop, the most calls under way; 0 is without limit.
+    :param rate: calls a second that are started whether or not those before have ended: an open
+        loop. A call's time counts from when it should have started.
+    :param arrivals: ``even``, or ``poisson``: independent users, drawn from the run's seed.
+    :param failed: judges what a call returned: true counts as a failure.
+    :param isolation: ``"process"`` measures in ``processes`` fresh processes (5), one after the
+        other, so that what differs from process to process is among the samples.
+    :param memory: whether to look at memory in a pass of its own afterwards, untimed.
+    :param clock: whose time it is; the machine's.
+    :raises UsageError: where options contradict each other, or where an asynchronous function is
+        given inside a running loop: there, ``await measure_async(...)``.
+
+    >>> result = measure(sorted, [3, 1, 2], iterations=1000)
+    >>> result.n, result.failures, 0 < result.min <= result.median <= result.max
+    (1000, 0, True)
+    """
+    plan = Plan.of(fn, args, options)
+    if plan.isolation == "process":
+        from windtunnel.bench.isolated import measure_isolated
+
+        return put_on_record(measure_isolated(fn, args, options, plan))
+    if is_async(fn):
+        if _loop_is_running():
+            raise UsageError(
+                "measure() cannot run an asynchronous function inside a running event loop",
+                found=plan.name,
+                fix="write: await bench.measure_async(...)",
+            )
+        return asyncio.run(measure_async(fn, *args, **options))
+    procedure, function = _procedure(plan), _counting_failures(fn, args, plan)
+    return _finish(procedure, lambda job: call(function, job, plan.clock))
+
+
+async def measure_async(fn: Callable[..., Any], *args: Any, **options: Any) -> Result:
+    """Measure an asynchronous function in the running event loop; parameters as :func:`measure`.
+
+    >>> import asyncio
+    >>> async def answer():
+    ...     await asyncio.sleep(0)
+    >>> asyncio.run(measure_async(answer, iterations=50, concurrency=5)).n
+    50
+    """
+    plan = Plan.of(fn, args, options)
+    if plan.isolation == "process":
+        return await asyncio.to_thread(measure, fn, *args, **options)
+    procedure, function = _procedure(plan), _counting_failures_async(fn, args, plan)
+    job = next(procedure)
+    while True:
+        try:
+            job = procedure.send(await call_async(function, job, plan.clock))
+        except StopIteration as end:
+            return put_on_record(end.value)
+        except BaseException:
+            procedure.close()
+            raise
+
+
+def _finish(procedure: Procedure, make: Callable[[Job], Tally]) -> Result:
+    job = next(procedure)
+    try:
+        while True:
+            job = procedure.send(make(job))
+    except StopIteration as end:
+        return put_on_record(end.value)
+    finally:
+        procedure.close()
+
+
+def _procedure(plan: Plan) -> Procedure:
+    virtual = in_simulation()
+    warm = _Warmth()
+    inner = 1
+    if not virtual and plan.warmup != 0:
+        if plan.batches:
+            inner = yield from _calibrate(plan, warm)
+        yield from _warm_up(plan, inner, warm)
+        if warm.failed:
+            inner = 1  # failures want to be timed by themselves
+    elif virtual and isinstance(plan.warmup, int) and plan.warmup:
+        warm.take((yield Job(calls=plan.warmup)))
+    job = plan.job(inner, virtual=virtual)
+    gc.collect()
+    cpu = process_time()
+    tally = yield job
+    cpu_s = None if virtual else process_time() - cpu
+    memory = (yield from _memory(plan, tally)) if plan.memory and not virtual else None
+    return Result(
+        name=plan.name,
+        times_s=tuple(tally.times),
+        failed_s=tuple(tally.failed),
+        errors=tuple(tally.errors.most_common()),
+        n=tally.calls,
+        inner=job.inner,
+        elapsed_s=tally.elapsed_s,
+        cpu_s=cpu_s,
+        warmup_calls=warm.calls,
+        steady=warm.steady,
+        concurrency=plan.concurrency,
+        rate=plan.rate,
+        late_s=max(tally.late) if tally.late else None,
+        clock="virtual" if virtual else "real",
+        memory=memory,
+    )
+
+
+@dataclasses.dataclass(slots=True)
+class _Warmth:
+    """The calls before the measured ones."""
+
+    calls: int = 0
+    elapsed_s: float = 0.0
+    failed: bool = False
+    steady: bool | None = None
+
+    def take(self, tally: Tally) -> Tally:
+        self.calls += tally.calls
+        self.elapsed_s += tally.elapsed_s
+        self.failed = self.failed or bool(tally.failed)
+        return tally
+
+
+def _calibrate(plan: Plan, warm: _Warmth) -> Generator[Job, Tally, int]:
+    """Double the calls of a sample until it is long beside the clock's own cost."""
+    most = _MOST_INNER
+    if plan.iterations is not None:
+        most = max(1, plan.iterations // _LEAST_SAMPLES)
+    inner = 1
+    while True:
+        tally = warm.take((yield Job(calls=3 * inner, inner=inner)))
+        if tally.failed or inner >= most or warm.calls >= _WARMUP_MOST_CALLS * 10:
+            break
+        if tally.times and min(tally.times) * inner >= _LEAST_SAMPLE_S:
+            break
+        inner = min(inner * 2, most)
+    return 1 if warm.failed else inner
+
+
+def _warm_up(plan: Plan, inner: int, warm: _Warmth) -> Generator[Job, Tally, None]:
+    if isinstance(plan.warmup, int):
+        calls = plan.warmup - warm.calls
+        if calls > 0:
+            warm.take((yield Job(calls=calls, inner=inner, concurrency=plan.crowd)))
+        return
+    times: list[float] = []
+    warm.steady = False
+    while warm.elapsed_s < plan.warmup_s and warm.calls < _WARMUP_MOST_CALLS * inner:
+        # A fifth more each time, so that looking costs little beside calling.
+        size = max(5, 5 * plan.crowd, len(times) // 5) * inner
+        job = Job(calls=size, for_s=plan.warmup_s, inner=inner, concurrency=plan.crowd)
+        tally = warm.take((yield job))
+        times += tally.times + tally.failed
+        if settled_at(times) is not None:
+            warm.steady = True
+            return
+
+
+def _memory(plan: Plan, tally: Tally) -> Generator[Job, Tally, Memory]:
+    """A pass in which nothing is timed, and before it one in which nothing is called."""
+    calls = _memory_calls(plan, tally)
+    idle, busy = MemoryPass(calls), MemoryPass(calls)
+    crowd = max(1, min(plan.crowd, calls))
+    for watch in (idle, busy):
+        with watch.watching():
+            yield Job(
+                calls=calls,
+                inner=calls if plan.batches else 1,
+                concurrency=crowd,
+                idle=watch is idle,
+            )
+    return busy.beyond(idle)
+
+
+def _memory_calls(plan: Plan, tally: Tally) -> int:
+    """Enough to see what is retained, few enough to be done while one would still wait."""
+    most = min(tally.calls, _MEMORY_CALLS * max(1, plan.crowd))
+    each = tally.elapsed_s / max(1, tally.calls)
+    return max(1, most if each < 0.05 else 1)
+
+
+def _counting_failures(fn: Callable[..., Any], args: tuple[Any, ...], plan: Plan) -> Any:
+    bound = functools.partial(fn, *args) if args else fn
+    failed = plan.failed
+    if failed is None:
+        return bound
+
+    def judged() -> None:
+        result = bound()
+        if failed(result):
+            raise FailedResultError(repr(result)[:120])
+
+    return judged
+
+
+def _counting_failures_async(fn: Callable[..., Any], args: tuple[Any, ...], plan: Plan) -> Any:
+    bound = functools.partial(fn, *args) if args else fn
+    failed = plan.failed
+    if failed is None:
+        return bound
+
+    async def judged() -> None:
+        result = await bound()
+        if failed(result):
+            raise FailedResultError(repr(result)[:120])
+
+    return judged
+
+
+def is_async(fn: Callable[..., Any]) -> bool:
+    """Whether what ``fn`` returns is to be awaited, as far as can be told without a call.
+
+    >>> async def job(): ...
+    >>> is_async(job), is_async(functools.partial(job)), is_async(len)
+    (True, True, False)
+    """
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
+        getattr(fn, "__call__", None)  # noqa: B004 - of an object, not whether it has one
+    )
+
+
+def in_simulation() -> bool:
+    """Whether this moment belongs to a simulated world, whose time is virtual.
+
+    A world that runs has been imported; where none has, asking costs nothing.
+    """
+    inside = sys.modules.get("windtunnel.sim.inside")
+    return inside is not None and getattr(inside, "world", None) is not None
+
+
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
