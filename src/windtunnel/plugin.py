@@ -46,6 +46,7 @@ _PARTS = (
     "windtunnel.run.timeouts",
     "windtunnel.run.rerun",
     "windtunnel.run.quarantine",
+    "windtunnel.laws.part",
     "windtunnel.own.leasing",
     "windtunnel.run.xdist",
     "windtunnel.run.pool",

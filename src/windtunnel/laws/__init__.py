@@ -59,6 +59,7 @@ _HOMES: dict[str, str] = {
     "check": "running",
     "contract": "base",
     "entry_points": "subjects",
+    "general": "",
     "law": "book",
     "registry": "subjects",
     "scenario": "book",
@@ -67,13 +68,36 @@ _HOMES: dict[str, str] = {
     "waive": "waivers",
 }
 
-__all__ = sorted([*_HOMES, "general"])
+__all__ = [
+    "Case",
+    "Completion",
+    "Contract",
+    "ContractError",
+    "Draw",
+    "Finding",
+    "Law",
+    "LawBrokenError",
+    "NothingToTest",
+    "Subject",
+    "VacuousError",
+    "Waiver",
+    "check",
+    "contract",
+    "entry_points",
+    "general",
+    "law",
+    "registry",
+    "scenario",
+    "subclasses",
+    "trigger",
+    "waive",
+]
 
 
 def __getattr__(name: str) -> object:
-    if name == "general":
-        return importlib.import_module(f"{__name__}.general")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not home:
+        return importlib.import_module(f"{__name__}.{name}")
     return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -10,7 +10,7 @@ import difflib
 import inspect
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar, cast
 
 from windtunnel.laws.book import Law, LawFunction
 from windtunnel.laws.errors import ContractError
@@ -174,9 +174,10 @@ _PUBLIC = frozenset(name for name in vars(Contract) if not name.startswith("_"))
 
 
 def contract(name: str = "", /, *, base: type[C] | None = None, **declared: Any) -> type[C]:
-    """A contract without a ``class`` statement: a subclass of :class:`Contract` with these members.
+    """A contract without a ``class`` statement: a subclass of :class:`Contract`.
 
-    Methods are given as functions without ``self``: ``call=lambda codec, text: codec.encode(text)``.
+    Methods are given as functions without ``self``:
+    ``call=lambda codec, text: codec.encode(text)``.
 
     :param name: the class's name, where ids do not have it of the variable.
     :param base: the contract to start from.
@@ -204,8 +205,8 @@ def contract(name: str = "", /, *, base: type[C] | None = None, **declared: Any)
                 fix=f"write {close[0]}" if close else f"it may be {', '.join(sorted(_PUBLIC))}",
             )
         body[key] = staticmethod(value) if _is_method(key) else value
-    made: type[C] = type(name or f"{parent.__name__}Called", (parent,), body)
-    return made
+    made: Any = type(name or f"{parent.__name__}Called", (parent,), body)
+    return cast("type[C]", made)
 
 
 def _is_method(name: str) -> bool:

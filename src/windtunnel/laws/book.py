@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, overload
 
@@ -36,6 +37,7 @@ class Law:
     :param raises: what a trigger must fail with.
     :param match: a regular expression that the message of a trigger's error must contain.
     :param general: whether it came with the house; such a law runs with or without a loop.
+    :param branches: what it must have come to for each subject, as it reports by ``draw.saw``.
     """
 
     function: LawFunction
@@ -47,6 +49,7 @@ class Law:
     raises: tuple[type[BaseException], ...] = ()
     match: str = ""
     general: bool = False
+    branches: tuple[str, ...] = ()
 
     def __call__(self, *args: Any) -> Any:
         """Call the function."""
@@ -61,7 +64,7 @@ class Law:
     def place(self) -> str:
         """``file:line`` of the function, empty where it has no source."""
         code = getattr(inspect.unwrap(self.function), "__code__", None)
-        return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+        return f"{shown(code.co_filename)}:{code.co_firstlineno}" if code is not None else ""
 
     def bound(self, contract: object) -> Callable[[Any, Any], Any]:
         """The function as ``(subject, draw) -> result``, whatever of it the function takes."""
@@ -79,6 +82,12 @@ class Law:
             return self.function(*first, *(subject, draw)[:count])
 
         return call
+
+
+def shown(path: str) -> str:
+    """A path as messages have it: from the current folder, where it is below."""
+    folder = os.path.join(os.getcwd(), "")
+    return path.removeprefix(folder)
 
 
 def parameters(function: LawFunction) -> tuple[str, ...]:
@@ -104,7 +113,11 @@ def named(function: LawFunction | Law, **fields: Any) -> Law:
 def law(function: LawFunction, /) -> Law: ...
 @overload
 def law(
-    *, name: str = ..., needs: tuple[str, ...] = ..., examples: int | None = ...
+    *,
+    name: str = ...,
+    needs: tuple[str, ...] = ...,
+    examples: int | None = ...,
+    branches: tuple[str, ...] = ...,
 ) -> Callable[[LawFunction], Law]: ...
 def law(
     function: LawFunction | None = None,
@@ -113,6 +126,7 @@ def law(
     name: str = "",
     needs: tuple[str, ...] = (),
     examples: int | None = None,
+    branches: tuple[str, ...] = (),
 ) -> Law | Callable[[LawFunction], Law]:
     """Make a law of ``law(subject, draw)``: a plain function, sync or async.
 
@@ -122,6 +136,8 @@ def law(
     :param name: what it is called; the function's name by default.
     :param needs: what a contract must declare for it to apply, such as ``("close",)``.
     :param examples: how many examples it is put to instead of the contract's number.
+    :param branches: what it must come to for each subject, lest it be vacuous, besides what is
+        seen from its source; it reports them by ``draw.saw(name)``.
 
     >>> @law(examples=5)
     ... def is_empty_at_first(queue):
@@ -131,7 +147,7 @@ def law(
 
     def make(function: LawFunction) -> Law:
         fields: dict[str, Any] = {"name": name} if name else {}
-        return named(function, needs=needs, examples=examples, **fields)
+        return named(function, needs=needs, examples=examples, branches=branches, **fields)
 
     return make(function) if function is not None else make
 

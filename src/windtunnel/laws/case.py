@@ -105,18 +105,15 @@ class Case:
         """How a piece of work ends: what it raises, or what it returns, as the contract sees it."""
         try:
             value = await self.settled(work())
-        except (Exception, *self._raised) as error:
+        except self._raised as error:
             return Completion(True, None, error, ("raised", self.contract.view_error(error)))
         return self.seen(value)
 
     @property
     def _raised(self) -> tuple[type[BaseException], ...]:
         contract = self.contract
-        return tuple(
-            one
-            for one in (*contract.errors, *contract.timeout_errors)
-            if one not in (BaseException, KeyboardInterrupt, SystemExit)
-        )
+        also = (*contract.errors, *contract.timeout_errors)
+        return (Exception, *(one for one in also if one is not BaseException))
 
     def seen(self, value: Any) -> Completion:
         """A call's result as the contract sees it."""

@@ -18,6 +18,7 @@ from windtunnel.laws.entries import Entry, entries
 from windtunnel.laws.errors import NothingToTest, VacuousError
 from windtunnel.laws.running import Trial
 from windtunnel.laws.subjects import Subject, found
+from windtunnel.laws.waivers import Waiver, as_waivers
 
 
 def node_of(collector: pytest.Collector, name: str, obj: type) -> pytest.Collector | None:
@@ -47,21 +48,30 @@ class ContractNode(pytest.Collector):
                 self.contract.subjects, self.contract.doubles, of=self.contract.__name__
             )
             every = entries(self.contract)
+            names = [one.law.name for one in every.values()]
+            waivers = as_waivers(self.contract.waivers, names)
         except WindtunnelError as error:
             raise self.CollectError(str(error)) from error
         for subject in subjects:
             yield SubjectNode.from_parent(
-                self, name=subject.title, subject=subject, every=list(every.values())
+                self,
+                name=subject.title,
+                subject=subject,
+                every=list(every.values()),
+                waivers=waivers,
             )
 
 
 class SubjectNode(pytest.Collector):
     """A subject of a contract: one child a law."""
 
-    def __init__(self, *, subject: Subject, every: list[Entry], **kwargs: Any) -> None:
+    def __init__(
+        self, *, subject: Subject, every: list[Entry], waivers: list[Waiver], **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.subject = subject
         self.every = every
+        self.waivers = waivers
 
     def collect(self) -> Iterator[LawItem]:
         """One test a law that is asked, or that somebody took away."""
@@ -69,11 +79,9 @@ class SubjectNode(pytest.Collector):
         assert isinstance(parent, ContractNode)
         for entry in self.every:
             if not entry.missing:
-                yield LawItem.from_parent(
-                    self,
-                    name=entry.title,
-                    callobj=_test(parent.contract, self.subject, entry),
-                )
+                nodeid = f"{self.nodeid}::{entry.title}"
+                test = _test(parent.contract, self.subject, entry, self.waivers, nodeid)
+                yield LawItem.from_parent(self, name=entry.title, callobj=test)
 
 
 class LawItem(pytest.Function):
@@ -86,14 +94,21 @@ class LawItem(pytest.Function):
         return super().repr_failure(excinfo)
 
 
-def _test(contract: type[Contract], subject: Subject, entry: Entry) -> Callable[..., None]:
+def _test(
+    contract: type[Contract],
+    subject: Subject,
+    entry: Entry,
+    waivers: list[Waiver],
+    nodeid: str,
+) -> Callable[..., None]:
     def test(**fixtures: Any) -> None:
         __tracebackhide__ = True
         _refuse_left_out(entry)
         try:
-            Trial(contract(), subject, entry, fixtures=fixtures).run()
+            left = Trial(contract(), subject, entry, fixtures=fixtures, waivers=waivers).run()
         except NothingToTest as why:
             pytest.skip(f"{entry.title}: {why}")
+        left.tell(nodeid)
 
     names = [one for one in inspect.signature(contract.make).parameters.values() if _asks(one)]
     vars(test).update(
@@ -110,7 +125,7 @@ def _asks(parameter: inspect.Parameter) -> bool:
     return parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
 
 
-def _marks(holder: Any) -> list[pytest.Mark | pytest.MarkDecorator]:
+def _marks(holder: Any) -> list[Any]:
     marks = getattr(holder, "pytestmark", [])
     return list(marks) if isinstance(marks, list | tuple) else [marks]
 
@@ -127,3 +142,20 @@ def _refuse_left_out(entry: Entry) -> None:
         f"  to fix: without = {{{entry.law.title!r}: 'why'}}, or keep it",
         pytrace=False,
     )
+
+
+def summary(items: list[pytest.Item]) -> list[str]:
+    """A line for each contract that has tests: subjects, laws, and those that do not apply."""
+    contracts = {
+        node: None for item in items for node in item.listchain() if isinstance(node, ContractNode)
+    }
+    return [_line(node, items) for node in contracts]
+
+
+def _line(node: ContractNode, items: list[pytest.Item]) -> str:
+    every = entries(node.contract)
+    mine = [item for item in items if node in item.listchain()]
+    subjects = {item.parent for item in mine}
+    told = f"laws: {node.name}: {len(mine)} tests of {len(subjects)} subjects"
+    missing = [f"{title} ({', '.join(one.missing)})" for title, one in every.items() if one.missing]
+    return f"{told}; not declared, so not asked: {', '.join(missing)}" if missing else told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from windtunnel.core.errors import UsageError
@@ -48,8 +48,3 @@ def run(work: Callable[[], Coroutine[Any, Any, T]], backend: str | None) -> T:
     # A factory keeps the runner from setting the thread's loop, which may be somebody's.
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         return runner.run(work())
-
-
-async def as_coroutine(value: Awaitable[T]) -> T:
-    """An awaitable as a coroutine."""
-    return await value

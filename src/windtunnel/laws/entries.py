@@ -162,7 +162,9 @@ def _in_body(cls: type) -> Iterator[Law]:
 
 def _listed(given: Mapping[str, Any] | Iterable[Any], kind: Any) -> Iterator[Law]:
     if not isinstance(given, Mapping):
-        yield from (named(one, kind=kind) for one in given)
+        for one in given:
+            function: Any = one
+            yield named(function, kind=kind)
         return
     for name, value in given.items():
         if isinstance(value, Law) or callable(value):

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@dataclasses.dataclass(slots=True)
+class Seen:
+    """What a law came to, over all examples of a subject."""
+
+    branches: set[str] = dataclasses.field(default_factory=set[str])
+    moot: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
+    firsts: dict[str, object] = dataclasses.field(default_factory=dict[str, object])
+
+
 class Draw:
     """What a law draws its values with: ``draw(strategy)``.
 
@@ -32,8 +41,22 @@ class Draw:
 
     case: Case
 
-    def __init__(self, data: DataObject | None) -> None:
+    def __init__(self, data: DataObject | None, seen: Seen | None = None) -> None:
         self._data = data
+        self._seen = seen or Seen()
+
+    def saw(self, branch: str) -> None:
+        """Report that the law came to one of its ``branches``."""
+        self._seen.branches.add(branch)
+
+    def moot(self, branch: str, why: str) -> None:
+        """Report that this example cannot come to a branch: where none can, the law is skipped."""
+        self._seen.moot.setdefault(branch, why)
+
+    def differs(self, branch: str, value: object) -> None:
+        """Report a value; once two that differ were reported, the branch was come to."""
+        if self._seen.firsts.setdefault(branch, value) != value:
+            self.saw(branch)
 
     def __call__(self, strategy: SearchStrategy[T], label: str = "") -> T:
         """A value of the strategy, shown under its label when the law fails.
@@ -98,18 +121,19 @@ class Plan:
     examples: int
 
 
-def explore(once: Callable[[Draw], None], plan: Plan) -> None:
+def explore(once: Callable[[DataObject | None], None], plan: Plan) -> None:
     """Put a law to examples, one call of ``once`` each; the smallest failure is raised."""
     if importlib.util.find_spec("hypothesis") is None:
-        once(Draw(None))
+        once(None)
         return
     import hypothesis
     from hypothesis import strategies
 
     def test(data: DataObject) -> None:
         __tracebackhide__ = True
-        once(Draw(data))
+        once(data)
 
+    checks: Any = list(hypothesis.HealthCheck)
     test.__name__ = test.__qualname__ = re.sub(r"\W", "_", plan.name)  # must be an identifier
     vars(test)["_hypothesis_internal_add_digest"] = plan.key.encode()
     made = hypothesis.given(strategies.data())(test)
@@ -119,6 +143,6 @@ def explore(once: Callable[[Draw], None], plan: Plan) -> None:
         deadline=None,
         report_multiple_bugs=False,
         print_blob=False,
-        suppress_health_check=list(hypothesis.HealthCheck),
+        suppress_health_check=checks,
     )(made)
     made()

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from windtunnel.core.seed import Seed, run_seed
 from windtunnel.core.verdict import Verdict
-from windtunnel.laws import drive
+from windtunnel.laws import drive, vacuity
 from windtunnel.laws.base import Contract, needs_loop
 from windtunnel.laws.book import Law
 from windtunnel.laws.case import Case, broken
-from windtunnel.laws.entries import Entry, entries
+from windtunnel.laws.entries import Calls, Entry, entries
 from windtunnel.laws.errors import NeedsLoopError, NothingToTest
-from windtunnel.laws.examples import Draw, Plan, explore
+from windtunnel.laws.examples import Draw, Plan, Seen, explore
 from windtunnel.laws.subjects import Subject, found
+from windtunnel.laws.vacuity import Vacuity
+from windtunnel.laws.waivers import Waiver, as_waivers
+from windtunnel.laws.watch import Watch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Trial:
     :param contract: an instance of the contract.
     :param seed: what examples are drawn from.
     :param fixtures: what ``make`` is given by keyword.
+    :param waivers: the vacuity that is excused.
     """
 
     def __init__(
@@ -53,7 +57,9 @@ class Trial:
         *,
         seed: Seed | None = None,
         fixtures: Mapping[str, Any] | None = None,
+        waivers: Sequence[Waiver] = (),
     ) -> None:
+        law = entry.law
         self.contract = contract
         self.subject = subject
         self.entry = entry
@@ -61,37 +67,62 @@ class Trial:
         self._key = f"{type(contract).__qualname__}/{subject.name}/{entry.title}"
         self._seed = seed or run_seed()
         self._fixtures = dict(fixtures or {})
-        self._law = entry.law.bound(contract)
-        plain = entry.law.general or entry.law.kind != "law"
-        functions = () if plain and not _is_async(entry.law) else (entry.law.function,)
-        if entry.law.general:
-            functions = ()
-        self._looping = needs_loop(contract, functions)
+        self._waivers = waivers
+        self._seen = Seen()
+        self._law = law.bound(contract)
+        house = law.general or isinstance(law.function, Calls)
+        # The laws of the house run with a loop and without one, and report what they came to.
+        self._looping = needs_loop(contract, () if house else (law.function,))
+        self._watch = Watch(None if house else getattr(law.function, "__code__", None))
 
-    def run(self) -> None:
+    def run(self) -> Vacuity:
         """Look for an example that breaks the law, and raise what it raises.
 
+        :returns: what was left untested where it held.
         :raises NothingToTest: where the law has nothing to say of the subject.
         """
         __tracebackhide__ = True
-        law = self.entry.law
+        try:
+            self._explore()
+        except NeedsLoopError:
+            self._looping = True
+            self._explore()
+        if self._watch.blind:
+            with self._watch:
+                self._explore()
+        law, entry = self.entry.law, self.entry
+        for branch in law.branches:
+            if branch not in self._seen.branches and branch in self._seen.moot:
+                raise NothingToTest(self._seen.moot[branch])
+        return vacuity.judged(
+            law,
+            entry.title,
+            self.subject.name,
+            type(self.contract).__name__,
+            examples=self.examples,
+            missed=self._watch.missed(),
+            seen=self._seen.branches,
+            waivers=self._waivers,
+        )
+
+    def _explore(self) -> None:
+        __tracebackhide__ = True
+        self.examples = 0
         plan = Plan(
             name=self.entry.title,
             key=self._key,
             seed=self._seed.child(f"laws/{self._key}").value,
-            examples=law.examples or self.contract.examples,
+            examples=self.entry.law.examples or self.contract.examples,
         )
-        try:
-            explore(self._once, plan)
-        except NeedsLoopError:
-            self._looping = True
-            explore(self._once, plan)
+        explore(self._once, plan)
 
-    def _once(self, draw: Draw) -> None:
+    def _once(self, data: Any) -> None:
         __tracebackhide__ = True
         self.examples += 1
+        draw = Draw(data, self._seen)
         backend = self.contract.backend if self._looping else None
-        drive.run(lambda: self._example(draw), backend)
+        with contextlib.nullcontext() if self._watch.blind else self._watch:
+            drive.run(lambda: self._example(draw), backend)
 
     async def _example(self, draw: Draw) -> None:
         __tracebackhide__ = True
@@ -142,10 +173,6 @@ def _failed(law: Law, error: Any, what: str, ended: str, expected: str = "") -> 
         raise failure from (error if isinstance(error, BaseException) else None)
 
 
-def _is_async(law: Law) -> bool:
-    return inspect.iscoroutinefunction(law.function)
-
-
 def check(
     contract: type[Contract],
     *,
@@ -169,22 +196,25 @@ def check(
     [('list', 'pass'), ('dict', 'pass')]
     """
     every = entries(contract)
+    waivers = as_waivers(contract.waivers, (one.law.name for one in every.values()))
     for subject in found(contract.subjects, contract.doubles, of=contract.__name__):
         for title, entry in every.items():
-            if (subjects is None or subject.name in subjects) and (laws is None or title in laws):
-                if entry.runs:
-                    yield judged(Trial(contract(), subject, entry, seed=seed))
+            wanted = (subjects is None or subject.name in subjects) and (
+                laws is None or title in laws
+            )
+            if wanted and entry.runs:
+                yield judged(Trial(contract(), subject, entry, seed=seed, waivers=waivers))
 
 
 def judged(trial: Trial) -> Finding:
     """Run a trial, and say what it came to instead of raising."""
-    finding: Callable[..., Finding] = lambda *said: Finding(  # noqa: E731
-        trial.subject.name, trial.entry.title, *said, examples=trial.examples
-    )
+    verdict, reason = Verdict.PASS, ""
     try:
-        trial.run()
+        left = trial.run()
+        if left.unexcused:
+            raise left.error()
     except NothingToTest as why:
-        return finding(Verdict.UNKNOWN, str(why))
+        verdict, reason = Verdict.UNKNOWN, str(why)
     except Exception as error:
-        return finding(Verdict.FAIL, f"{type(error).__name__}: {error}".strip())
-    return finding(Verdict.PASS)
+        verdict, reason = Verdict.FAIL, f"{type(error).__name__}: {error}".strip()
+    return Finding(trial.subject.name, trial.entry.title, verdict, reason, trial.examples)

@@ -76,8 +76,9 @@ def registry(place: str) -> Listed:
     """
 
     def find() -> Mapping[str, Factory] | Iterable[Factory]:
-        held = resolved(place)
-        return held() if inspect.isroutine(held) else held
+        held: Any = resolved(place)
+        listed: Mapping[str, Factory] = held() if inspect.isroutine(held) else held
+        return listed
 
     return Listed(place, find)
 
@@ -95,10 +96,10 @@ def subclasses(base: type, *, inner: bool = False) -> Listed:
 
     def find() -> Iterable[Factory]:
         seen: dict[type, None] = {}
-        queue = list(base.__subclasses__())
+        queue: list[type] = list(base.__subclasses__())
         while queue:
             one = queue.pop(0)
-            below = one.__subclasses__()
+            below: list[type] = one.__subclasses__()
             queue += below
             if not inspect.isabstract(one) and (inner or not below):
                 seen[one] = None
@@ -154,10 +155,9 @@ def found(
     >>> [each.title for each in found({"a": list, "b": list}, {"b": "a"})]
     ['a-real', 'b-fake-of-a']
     """
-    told = subjects.told if isinstance(subjects, Listed) else "its subjects"
-    if isinstance(subjects, str):
-        subjects, told = registry(subjects), subjects
-    held: Any = subjects.find() if isinstance(subjects, Listed) else subjects
+    listed = registry(subjects) if isinstance(subjects, str) else subjects
+    told = listed.told if isinstance(listed, Listed) else "its subjects"
+    held: Any = listed.find() if isinstance(listed, Listed) else listed
     every: dict[str, Subject] = {}
     for one in _each(held, told):
         if one.name in every:
