@@ -12,17 +12,32 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from windtunnel.sessions.capabilities.constraint import CapabilityConstraint
-    from windtunnel.sessions.capabilities.context import CapabilityContext
+    from windtunnel.sessions.capabilities.context import (
+        CapabilityContext,
+        CapabilityUse,
+    )
     from windtunnel.sessions.capabilities.current import (
         Capabilities,
         CarryingThreadPool,
         carry,
         current_context,
     )
+    from windtunnel.sessions.capabilities.sealed import (
+        SealLedger,
+        seal,
+        unseal,
+    )
     from windtunnel.sessions.capabilities.token import CapabilityToken
     from windtunnel.sessions.capabilities.violation import CapabilityViolation
-    from windtunnel.sessions.errors import CapabilityDenied, GuestError, SessionClosedError
-    from windtunnel.sessions.fake.answers import MockRequest, Script
+    from windtunnel.sessions.errors import (
+        CapabilityDenied,
+        GuestError,
+        SessionClosedError,
+    )
+    from windtunnel.sessions.fake.answers import (
+        MockRequest,
+        Script,
+    )
     from windtunnel.sessions.fake.executor import MockAsyncExecutor
     from windtunnel.sessions.fake.functions import FunctionMock
     from windtunnel.sessions.fake.manager import MockCapabilityManager
@@ -33,7 +48,10 @@ if TYPE_CHECKING:
         MockFunctionCall,
     )
     from windtunnel.sessions.fake.session import MockREPLSession
-    from windtunnel.sessions.hosting import HostFunction, host_function
+    from windtunnel.sessions.hosting import (
+        HostFunction,
+        host_function,
+    )
     from windtunnel.sessions.protocol import (
         CapabilityChecker,
         ExecRecord,
@@ -52,6 +70,7 @@ _HOMES: dict[str, str] = {
     "CapabilityContext": "capabilities.context",
     "CapabilityDenied": "errors",
     "CapabilityToken": "capabilities.token",
+    "CapabilityUse": "capabilities.context",
     "CapabilityViolation": "capabilities.violation",
     "carry": "capabilities.current",
     "CarryingThreadPool": "capabilities.current",
@@ -73,9 +92,12 @@ _HOMES: dict[str, str] = {
     "MockREPLSession": "fake.session",
     "MockRequest": "fake.answers",
     "Script": "fake.answers",
+    "seal": "capabilities.sealed",
+    "SealLedger": "capabilities.sealed",
     "Session": "protocol",
     "SessionClosedError": "errors",
     "Timings": "protocol",
+    "unseal": "capabilities.sealed",
 }
 
 __all__ = [
@@ -85,6 +107,7 @@ __all__ = [
     "CapabilityContext",
     "CapabilityDenied",
     "CapabilityToken",
+    "CapabilityUse",
     "CapabilityViolation",
     "CarryingThreadPool",
     "ExecRecord",
@@ -103,12 +126,15 @@ __all__ = [
     "MockREPLSession",
     "MockRequest",
     "Script",
+    "SealLedger",
     "Session",
     "SessionClosedError",
     "Timings",
     "carry",
     "current_context",
     "host_function",
+    "seal",
+    "unseal",
 ]
 
 

@@ -21,6 +21,7 @@ from windtunnel.sessions.capabilities.current import (
     carry,
     current_context,
 )
+from windtunnel.sessions.capabilities.sealed import SealLedger, seal, unseal
 from windtunnel.sessions.capabilities.violation import CapabilityViolation
 
 __all__ = [
@@ -32,6 +33,9 @@ __all__ = [
     "CapabilityUse",
     "CapabilityViolation",
     "CarryingThreadPool",
+    "SealLedger",
     "carry",
     "current_context",
+    "seal",
+    "unseal",
 ]

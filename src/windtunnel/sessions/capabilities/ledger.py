@@ -120,6 +120,18 @@ def count(bounds: Sequence[Bound], now: float, size: int) -> str:
     return reason
 
 
+def catch_up(
+    account: Account, uses: int, bytes_used: int, cpu_used: float, revoked: str, expired: bool
+) -> None:
+    """Take over what another process had counted, where that is more."""
+    with _LOCK:
+        account.uses = max(account.uses, uses)
+        account.bytes_used = max(account.bytes_used, bytes_used)
+        account.cpu_used = max(account.cpu_used, cpu_used)
+        account.revoked = account.revoked or revoked
+        account.expired = account.expired or expired
+
+
 def revoke(account: Account, why: str) -> None:
     """Take a token back. When this returns, no use of it succeeds any more."""
     with _LOCK:
@@ -140,4 +152,14 @@ def charge(bounds: Sequence[Bound], cpu_s: float) -> None:
             bound.account.cpu_used += cpu_s
 
 
-__all__ = ["Account", "Bound", "charge", "count", "cpu_left", "exclusive", "refusal", "revoke"]
+__all__ = [
+    "Account",
+    "Bound",
+    "catch_up",
+    "charge",
+    "count",
+    "cpu_left",
+    "exclusive",
+    "refusal",
+    "revoke",
+]
