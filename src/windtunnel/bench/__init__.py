@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from windtunnel.bench.measuring import measure as measure
     from windtunnel.bench.measuring import measure_async as measure_async
     from windtunnel.bench.memory import Memory as Memory
+    from windtunnel.bench.plan import Plan as Plan
+    from windtunnel.bench.processes import ProcessFailedError as ProcessFailedError
     from windtunnel.bench.result import Result as Result
     from windtunnel.bench.tester import PerformanceTester as PerformanceTester
     from windtunnel.bench.tester import quick_benchmark as quick_benchmark
 
 _HOMES = {
+    "Plan": "plan",
+    "ProcessFailedError": "processes",
     "FailedResultError": "measuring",
     "Memory": "memory",
     "PerformanceTester": "tester",
@@ -39,6 +43,8 @@ __all__ = [
     "FailedResultError",
     "Memory",
     "PerformanceTester",
+    "Plan",
+    "ProcessFailedError",
     "Result",
     "measure",
     "measure_async",
