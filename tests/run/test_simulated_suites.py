@@ -8,6 +8,7 @@ import pytest
 
 import simulated_suite
 from simulated_suite import command, pytest_run
+from windtunnel.explore.token import Token
 
 SUITE = """
     import asyncio
@@ -273,6 +274,25 @@ def test_differences_between_two_processes_are_named(tmp_path: Path) -> None:
     assert "Task-1 on test" in text
     assert "the set `peers` in test_by_address" in text
     assert "40 Peer, hashed by address" in text
+
+
+def test_a_run_without_options_of_simulation_has_a_hash_seed_that_its_tokens_name(
+    tmp_path: Path,
+) -> None:
+    simulated_suite.write(
+        tmp_path,
+        test_a="""
+        import os
+        import windtunnel as wt
+
+        @wt.simulated(seeds=1)
+        async def test_it(world):
+            assert not os.environ["PYTHONHASHSEED"].isdigit()
+    """,
+    )
+    ran = command(tmp_path, "run", "-n", "0", "-rA", hash_seed="random")
+    assert "PYTHONHASHSEED was not set" not in ran.text
+    assert Token.parse(ran.token("test_it")).hash_seed.isdigit()
 
 
 @pytest.mark.once
