@@ -9,8 +9,10 @@ between them, and an ending. A transport only sends plans. Nothing here opens a 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+from windtunnel.models.jsonio import loads
 
 JsonObject: TypeAlias = dict[str, Any]
 """A JSON object as it was parsed; what it holds is the API's business."""
@@ -119,6 +121,12 @@ class Message:
     images: tuple[str, ...] = ()
     raw: Any = None
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # A dialect that read a role and a text and nothing else leaves `raw` out.
+            return _filled(self, name, lambda: {"role": self.role, "content": self.text})
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelCall:
@@ -162,6 +170,12 @@ class ModelCall:
     request: HttpRequest = dataclasses.field(default_factory=lambda: HttpRequest("POST", "/"))
     namespace: str = ""
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # A dialect that had no need of all fields leaves `raw` out: few ever look at it.
+            return _filled(self, name, lambda: loads(self.request.body))
+
     @property
     def last_user_text(self) -> str:
         """Text of the last message by the user; for a completion, its prompt."""
@@ -190,6 +204,15 @@ class ModelCall:
         for message in self.messages:
             parts += (message.text, *(result.content for result in message.tool_results))
         return "\n".join(part for part in parts if part)
+
+
+def _filled(owner: Message | ModelCall, name: str, make: Callable[[], Any]) -> Any:
+    """The field ``raw`` of a noun that was made without it."""
+    if name != "raw":
+        raise AttributeError(f"{type(owner).__name__!r} object has no attribute {name!r}")
+    value = make()
+    object.__setattr__(owner, "raw", value)
+    return value
 
 
 # -- what goes out --------------------------------------------------------------------------------

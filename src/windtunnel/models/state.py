@@ -38,7 +38,16 @@ class Ids:
     36
     """
 
-    __slots__ = ("_alnums", "_at", "_chance", "_clock_time", "_hexes", "_pool", "_seed", "fixed_time")
+    __slots__ = (
+        "_alnums",
+        "_at",
+        "_chance",
+        "_clock_time",
+        "_hexes",
+        "_pool",
+        "_seed",
+        "fixed_time",
+    )
 
     def __init__(self, seed: Seed, clock: Clock) -> None:
         self._seed = seed

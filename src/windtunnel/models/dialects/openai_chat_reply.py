@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from windtunnel.models.dialects.openai_chat_quick import PLAIN
 from windtunnel.models.dialects.openai_sounds import sound
 from windtunnel.models.dialects.openai_tokens import (
     chat_usage,
@@ -47,7 +48,7 @@ _FINISH = {
 
 def render_chat(call: ModelCall, reply: Reply, usage: Usage, state: ServerState) -> Response:
     """The response to a chat completion request."""
-    if not call.stream and call.n == 1 and _CHANGING.isdisjoint(call.raw) and _is_text(reply):
+    if _is_plain(call) and not (reply.tool_calls or reply.refusal or reply.extra):
         return Response(200, _text_alone(call, reply, usage, state))
     reply, usage = stopped(call, reply, usage)
     completion = _Completion(call, reply, usage, state)
@@ -59,8 +60,11 @@ def render_chat(call: ModelCall, reply: Reply, usage: Usage, state: ServerState)
     return Response(200, dumps(made))
 
 
-def _is_text(reply: Reply) -> bool:
-    return not (reply.tool_calls or reply.refusal or reply.extra)
+def _is_plain(call: ModelCall) -> bool:
+    """Whether one text answers it, whole and without anything that must be asked for."""
+    if call.stream or call.n != 1:
+        return False
+    return call.options is PLAIN or _CHANGING.isdisjoint(call.raw)
 
 
 def _text_alone(call: ModelCall, reply: Reply, usage: Usage, state: ServerState) -> bytes:

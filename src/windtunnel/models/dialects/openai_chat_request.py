@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from windtunnel.models.dialects.openai_chat_quick import read_plain
 from windtunnel.models.dialects.openai_chat_tools import offered_tools, output_format, tool_choice
 from windtunnel.models.dialects.openai_fields import (
     anything,
@@ -17,6 +18,7 @@ from windtunnel.models.dialects.openai_fields import (
     either,
     fields,
     integer,
+    is_json,
     mapping,
     metadata,
     missing,
@@ -136,6 +138,9 @@ def parse_chat(request: HttpRequest, state: ServerState, *, model: str = "") -> 
     :param model: the model that the path names (Azure), for requests whose body names none.
     :raises RefusedError: where OpenAI would refuse it.
     """
+    if is_json(request) and not model and (plain := read_plain(request)) is not None:
+        check_model(plain.model, state)
+        return plain
     body = body_of(request)
     if "model" not in body:
         if not model:

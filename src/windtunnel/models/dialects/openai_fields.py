@@ -261,14 +261,18 @@ def tagged(variants: Mapping[str, Check], tag: str = "type") -> Check:
 # -- bodies ---------------------------------------------------------------------------------------
 
 
+def is_json(request: HttpRequest) -> bool:
+    """Whether a body says that it is JSON, or does not say what it is."""
+    return request.header("content-type", "application/json").startswith("application/json")
+
+
 def body_of(request: HttpRequest) -> JsonObject:
     """The body as a JSON object.
 
     :raises RefusedError: where it is none, or says that it is something else.
     """
-    kind = request.header("content-type", "application/json")
-    if not kind.startswith("application/json"):
-        kind = kind.partition(";")[0].strip().lower()
+    if not is_json(request):
+        kind = request.header("content-type").partition(";")[0].strip().lower()
         if kind != "application/json":
             refuse(
                 f"Unsupported content type: '{kind}'. This API method only accepts "
