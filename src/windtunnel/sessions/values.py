@@ -263,7 +263,35 @@ def _read_time(data: bytes) -> time:
 
 
 def _pairs(members: list[Any]) -> dict[Any, Any]:
-    return dict(zip(members[::2], members[1::2], strict=True))
+    return dict(zip(_hashable(members[::2]), members[1::2], strict=True))
+
+
+_DEEPEST_KEY = 100
+_MOST_ALIKE = 100
+
+
+def _hashable(members: list[Any]) -> list[Any]:
+    """The members of a set, or keys of a dict, where making it cannot hang or crash.
+
+    CPython hashes a tuple by recursion that it does not count, so a deep one of a hostile guest
+    would overflow the stack; and keys chosen to have one hash take quadratic time. Text and bytes
+    are hashed with a secret key, the other types are not.
+    """
+    level: list[Any] = members
+    for _ in range(_DEEPEST_KEY):
+        level = [part for item in level if type(item) in (tuple, frozenset) for part in item]
+        if not level:
+            break
+    else:
+        raise ValueError(f"a key is nested deeper than {_DEEPEST_KEY}")
+    if len(members) > _MOST_ALIKE:
+        alike: dict[int, int] = {}
+        for member in members:
+            number = hash(member)
+            alike[number] = alike.get(number, 0) + 1
+        if max(alike.values()) > _MOST_ALIKE:
+            raise ValueError(f"more than {_MOST_ALIKE} keys have one hash")
+    return members
 
 
 _SINGLES: dict[bytes, object] = {b"N": None, b"T": True, b"F": False}
@@ -307,8 +335,8 @@ _CLOSERS: dict[bytes, tuple[Callable[[list[Any]], object], int]] = {
     b"[": (list, 1),
     b"(": (tuple, 1),
     b"{": (_pairs, 2),
-    b"<": (set, 1),
-    b"|": (frozenset, 1),
+    b"<": (lambda members: set(_hashable(members)), 1),
+    b"|": (lambda members: frozenset(_hashable(members)), 1),
 }
 
 LEAVES: Iterable[type] = tuple(_LEAVES)
