@@ -54,6 +54,9 @@ class Tier:
             command += ["--unshare-user-try"]
         if folders := os.environ.get("LD_LIBRARY_PATH"):
             command += ["--setenv", "LD_LIBRARY_PATH", folders]
+        for folder in view.folders():
+            # Made on the way to a file they would be for root's eyes alone.
+            command += ["--perms", "0755", "--dir", str(folder)]
         for path in view.visible():
             command += ["--ro-bind", str(path), str(path)]
         for path in view.hidden():

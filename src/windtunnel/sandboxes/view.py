@@ -45,6 +45,12 @@ def visible() -> tuple[Path, ...]:
     return tuple(sorted(paths))
 
 
+def folders() -> tuple[Path, ...]:
+    """The folders on the way to what is visible, each after the one that it is in."""
+    found = {parent for path in visible() for parent in path.parents}
+    return tuple(sorted(found - set(visible()) - {Path("/")}))
+
+
 def hidden() -> tuple[Path, ...]:
     """Folders within what is visible that are covered with nothing: installed packages."""
     folder = standard_library()
@@ -70,4 +76,4 @@ def _extensions(folder: Path) -> list[Path]:
     )
 
 
-__all__ = ["devices", "hidden", "interpreter", "standard_library", "visible"]
+__all__ = ["devices", "folders", "hidden", "interpreter", "standard_library", "visible"]
