@@ -29,7 +29,7 @@ class CapabilityConstraint:
         patterns of a URL's path.
     :param hosts: names, ``*.name`` (one label more), ``**.name`` (any number), addresses,
         networks, or ``**``. The resource is then read as a URL or ``host:port``.
-    :param ports: numbers, pairs or ``"8000-8080"``.
+    :param ports: numbers, or ranges such as ``"8000-8080"``.
     :param operations: names of operations, such as ``"read"``.
     :param uses: how many times in all, also counted for what was narrowed from the token.
     :param total_bytes: how many bytes in all.
@@ -221,7 +221,7 @@ def _port_range(given: Any) -> tuple[int, int]:
         raise UsageError(
             "ports of a capability are numbers from 1 to 65535",
             found=repr(given),
-            fix='write 443, (8000, 8080) or "8000-8080"',
+            fix='write 443 or "8000-8080"',
         )
     return low, high
 

@@ -157,10 +157,10 @@ def _ipv4(name: str) -> IPAddress:
 
 
 def _ipv4_number(part: str, name: str) -> int:
-    if not _NUMBER.fullmatch(part) or len(part) > 12:
+    if not _NUMBER.fullmatch(part) or part.lower() == "0x" or len(part) > 12:
         raise UnclearResource(f"{name!a} ends in a number and is no IPv4 address")
     if part[:2].lower() == "0x":
-        return int(part[2:] or "0", 16)
+        return int(part[2:], 16)
     if part[0] == "0" and len(part) > 1:
         raise UnclearResource(f"{part!a} is octal for some programs and decimal for others")
     return int(part)
