@@ -17,17 +17,27 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from windtunnel.bench.comparing import Comparison as Comparison
+    from windtunnel.bench.comparing import compare as compare
+    from windtunnel.bench.decision import Change as Change
+    from windtunnel.bench.decision import Rule as Rule
     from windtunnel.bench.measuring import FailedResultError as FailedResultError
     from windtunnel.bench.measuring import measure as measure
     from windtunnel.bench.measuring import measure_async as measure_async
     from windtunnel.bench.memory import Memory as Memory
     from windtunnel.bench.plan import Plan as Plan
     from windtunnel.bench.processes import ProcessFailedError as ProcessFailedError
+    from windtunnel.bench.ranksum import mann_whitney as mann_whitney
     from windtunnel.bench.result import Result as Result
     from windtunnel.bench.tester import PerformanceTester as PerformanceTester
     from windtunnel.bench.tester import quick_benchmark as quick_benchmark
 
 _HOMES = {
+    "mann_whitney": "ranksum",
+    "Rule": "decision",
+    "compare": "comparing",
+    "Comparison": "comparing",
+    "Change": "decision",
     "Plan": "plan",
     "ProcessFailedError": "processes",
     "FailedResultError": "measuring",
@@ -40,12 +50,17 @@ _HOMES = {
 }
 
 __all__ = [
+    "Change",
+    "Comparison",
     "FailedResultError",
     "Memory",
     "PerformanceTester",
     "Plan",
     "ProcessFailedError",
     "Result",
+    "Rule",
+    "compare",
+    "mann_whitney",
     "measure",
     "measure_async",
     "quick_benchmark",

@@ -11,7 +11,6 @@ import asyncio
 import dataclasses
 import functools
 import gc
-import inspect
 import sys
 from collections.abc import Callable, Generator
 from time import process_time
@@ -24,6 +23,7 @@ from windtunnel.bench.recording import put_on_record
 from windtunnel.bench.result import Result
 from windtunnel.bench.steady import settled_at
 from windtunnel.bench.tally import Job, Tally
+from windtunnel.bench.target import is_async
 from windtunnel.core import UsageError
 
 Procedure: TypeAlias = Generator[Job, Tally, Result]
@@ -256,20 +256,6 @@ def _counting_failures_async(fn: Callable[..., Any], args: tuple[Any, ...], plan
             raise FailedResultError(repr(result)[:120])
 
     return judged
-
-
-def is_async(fn: Callable[..., Any]) -> bool:
-    """Whether what ``fn`` returns is to be awaited, as far as can be told without a call.
-
-    >>> async def job(): ...
-    >>> is_async(job), is_async(functools.partial(job)), is_async(len)
-    (True, True, False)
-    """
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
-        getattr(fn, "__call__", None)  # noqa: B004 - of an object, not whether it has one
-    )
 
 
 def in_simulation() -> bool:

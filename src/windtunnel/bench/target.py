@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
+import inspect
 import os
 import sys
 import threading
@@ -133,6 +134,20 @@ def target_of(fn: Callable[..., Any] | str | Reference, args: tuple[Any, ...] = 
             fix="define it at the top level of a module",
         )
     return functools.partial(fn, *args) if args else fn
+
+
+def is_async(fn: Callable[..., Any]) -> bool:
+    """Whether what ``fn`` returns is to be awaited, as far as can be told without a call.
+
+    >>> async def job(): ...
+    >>> is_async(job), is_async(functools.partial(job)), is_async(len)
+    (True, True, False)
+    """
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
+        getattr(fn, "__call__", None)  # noqa: B004 - of an object, not whether it has one
+    )
 
 
 def _unimportable(module: ModuleType) -> bool:

@@ -9,8 +9,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
-from windtunnel.bench.measuring import is_async, measure, measure_async
+from windtunnel.bench.measuring import measure, measure_async
 from windtunnel.bench.result import Result
+from windtunnel.bench.target import is_async
 from windtunnel.bench.units import duration
 from windtunnel.core import UsageError
 

@@ -9,12 +9,13 @@ and output stay in. Where there is no such count, the wall-clock time is used as
 
 from __future__ import annotations
 
-import asyncio
+import math
 import os
 from collections.abc import Awaitable, Callable
 from itertools import repeat
 from typing import Any, Protocol
 
+from windtunnel.bench.target import is_async
 from windtunnel.core import REAL_CLOCK, Clock
 
 _SCHEDSTAT = "/proc/thread-self/schedstat"
@@ -74,19 +75,21 @@ def samples(
     warmup: int,
     count: int,
     least_s: float = 1e-3,
+    most_s: float = math.inf,
     clock: Clock = REAL_CLOCK,
 ) -> dict[str, Any]:
-    """``count`` samples of a function, each of at least ``least_s`` seconds.
+    """``count`` samples of a function, each of at least ``least_s`` seconds; fewer, but one at
+    the least, where all of it would take more than ``most_s``.
 
     :returns: ``times_s``: seconds a call without run-queue delay; ``wall_s``: with it;
         ``failures`` and the first ``error`` where calls raised; ``inner``: calls a sample.
     """
-    from windtunnel.bench.measuring import is_async
-
     if is_async(fn):
-        return asyncio.run(_samples_async(fn, warmup, count, least_s, clock))
-    taker = _Taker(clock, count, least_s)
-    while (inner := taker.wants(warmup)) is not None:
+        import asyncio  # half of a fresh interpreter's start, for those who need it
+
+        return asyncio.run(_samples_async(fn, warmup, count, least_s, most_s, clock))
+    taker = _Taker(clock, warmup, count, least_s, most_s)
+    while (inner := taker.wants()) is not None:
         taker.begin()
         try:
             for _ in repeat(None, inner):
@@ -99,10 +102,15 @@ def samples(
 
 
 async def _samples_async(
-    fn: Callable[[], Awaitable[Any]], warmup: int, count: int, least_s: float, clock: Clock
+    fn: Callable[[], Awaitable[Any]],
+    warmup: int,
+    count: int,
+    least_s: float,
+    most_s: float,
+    clock: Clock,
 ) -> dict[str, Any]:
-    taker = _Taker(clock, count, least_s)
-    while (inner := taker.wants(warmup)) is not None:
+    taker = _Taker(clock, warmup, count, least_s, most_s)
+    while (inner := taker.wants()) is not None:
         taker.begin()
         try:
             for _ in repeat(None, inner):
@@ -117,10 +125,13 @@ async def _samples_async(
 class _Taker:
     """Decides how many calls the next sample has, and keeps what was found."""
 
-    def __init__(self, clock: Clock, count: int, least_s: float) -> None:
+    def __init__(
+        self, clock: Clock, warmup: int, count: int, least_s: float, most_s: float
+    ) -> None:
         self._now = clock.monotonic
+        self._until = self._now() + most_s
         self._delay = delay()
-        self._count = count
+        self._warmup, self._count = warmup, count
         self._least_s = least_s
         self._inner = 1
         self._settled = False
@@ -131,13 +142,11 @@ class _Taker:
         self._error = ""
         self._began = self._waited = 0.0
 
-    def wants(self, warmup: int) -> int | None:
+    def wants(self) -> int | None:
         """Calls of the next sample; None when there are enough."""
-        if self._settled and self._made >= warmup:
-            if len(self._times) + self._failures >= self._count:
-                return None
-        elif self._settled:
-            self._made += 1
+        taken = len(self._times) + self._failures
+        if taken >= self._count or (taken and self._now() >= self._until):
+            return None
         return self._inner
 
     def begin(self) -> None:
@@ -151,9 +160,12 @@ class _Taker:
         wall = self._now() - self._began
         took = max(0.0, wall - waited)
         if not self._settled:
-            self._settled = took >= self._least_s or inner >= 1 << 24
-            if not self._settled:
+            # The calls that tell how many make a sample warm up, too.
+            self._made += 1
+            if took < self._least_s and inner < 1 << 24:
                 self._inner = inner * 2
+            else:
+                self._settled = self._made >= self._warmup or self._now() >= self._until
             return
         self._times.append(took / inner)
         self._walls.append(wall / inner)

@@ -60,7 +60,8 @@ def _sample(fn: Callable[..., Any], order: Order) -> Answer:
     from windtunnel.bench.undisturbed import samples
 
     gc.collect()
-    return samples(fn, warmup=order["warmup"], count=order["count"], least_s=order["least_s"])
+    options = ("warmup", "count", "least_s", "most_s")
+    return samples(fn, **{name: order[name] for name in options})
 
 
 _TASKS: dict[str, Callable[[Callable[..., Any], Order], Answer]] = {
