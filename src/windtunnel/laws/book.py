@@ -167,6 +167,20 @@ def scenario(function: LawFunction) -> Law:
     return named(function, kind="scenario")
 
 
+def general_law(
+    *, needs: tuple[str, ...], branches: tuple[str, ...] = (), examples: int | None = None
+) -> Callable[[LawFunction], Law]:
+    """Make a law of the house: it runs with a loop or without, and uses ``draw.case`` for all.
+
+    :param needs: what a contract must declare; ``"a|b"`` is either.
+    """
+
+    def make(function: LawFunction) -> Law:
+        return named(function, needs=needs, branches=branches, examples=examples, general=True)
+
+    return make
+
+
 @overload
 def trigger(function: LawFunction, /) -> Law: ...
 @overload

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NoReturn
 
 from windtunnel.laws.base import Contract
 from windtunnel.laws.errors import LawBrokenError, NeedsLoopError
@@ -99,12 +99,12 @@ class Case:
 
     async def call(self, made: Any, input: Any) -> Completion:
         """Call it, and see how that ends."""
-        return await self.completed(lambda: self.contract.call(made, input))
+        return await self.completed(lambda: self.used(made, input))
 
-    async def completed(self, work: Any) -> Completion:
+    async def completed(self, work: Callable[[], Awaitable[Any]]) -> Completion:
         """How a piece of work ends: what it raises, or what it returns, as the contract sees it."""
         try:
-            value = await self.settled(work())
+            value = await work()
         except self._raised as error:
             return Completion(True, None, error, ("raised", self.contract.view_error(error)))
         return self.seen(value)
@@ -143,7 +143,7 @@ class Case:
             raise errors[0]
 
 
-def broken(what: str, *, found: object = "", expected: object = "") -> None:
+def broken(what: str, *, found: object = "", expected: object = "") -> NoReturn:
     """Say that a law does not hold.
 
     :raises LawBrokenError: always, with what was expected and found.

@@ -70,6 +70,10 @@ class Draw:
     def __repr__(self) -> str:
         return "draw"
 
+    def declared(self, name: str, label: str) -> Any:
+        """A value of one of the contract's strategies, by the strategy's name."""
+        return self(self._declared(name), label)
+
     def _declared(self, name: str) -> Any:
         strategy = getattr(self.case.contract, name)
         if strategy is None:
@@ -143,6 +147,7 @@ def explore(once: Callable[[DataObject | None], None], plan: Plan) -> None:
         deadline=None,
         report_multiple_bugs=False,
         print_blob=False,
+        phases=[one for one in hypothesis.settings().phases if one != hypothesis.Phase.explain],
         suppress_health_check=checks,
     )(made)
     made()

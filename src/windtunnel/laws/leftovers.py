@@ -38,7 +38,8 @@ def alive() -> Leftovers:
 
 def _tasks() -> Iterable[asyncio.Task[object]]:
     try:
-        return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+        current = asyncio.current_task()
+        return [task for task in asyncio.all_tasks() if task is not current]
     except RuntimeError:
         return ()
 
@@ -95,9 +96,12 @@ def _innermost(frame: FrameType | None) -> str:
     """Where the innermost frame is that belongs to no library."""
     while frame is not None:
         file = frame.f_code.co_filename
-        parts = Path(file).parts
-        library = file.startswith(("<frozen", *_LIBRARY)) and "site-packages" not in parts
-        if not library and not any(name in parts for name in _WORKERS):
+        if not in_library(file) and not any(name in Path(file).parts for name in _WORKERS):
             return f"{os.path.basename(file)}:{frame.f_lineno}"
         frame = frame.f_back
     return ""
+
+
+def in_library(file: str) -> bool:
+    """Whether that is a file of the standard library, or of this room."""
+    return file.startswith(("<frozen", *_LIBRARY)) and "site-packages" not in file

@@ -70,8 +70,8 @@ class Trial:
         self._waivers = waivers
         self._seen = Seen()
         self._law = law.bound(contract)
-        house = law.general or isinstance(law.function, Calls)
         # The laws of the house run with a loop and without one, and report what they came to.
+        self._house = house = law.general or isinstance(law.function, Calls)
         self._looping = needs_loop(contract, () if house else (law.function,))
         self._watch = Watch(None if house else getattr(law.function, "__code__", None))
 
@@ -138,10 +138,16 @@ class Trial:
     async def _judge(self, case: Case, made: Any, draw: Draw) -> None:
         __tracebackhide__ = True
         law = self.entry.law
+
+        async def work() -> Any:
+            __tracebackhide__ = True
+            result = self._law(made, draw)
+            return await (result if self._house else case.settled(result))
+
         if law.kind == "law":
-            await case.settled(self._law(made, draw))
+            await work()
             return
-        ended = await case.completed(lambda: self._law(made, draw))
+        ended = await case.completed(work)
         if law.kind == "scenario" and ended.failed:
             _failed(law, ended.error, "must succeed", repr(ended))
         if law.kind == "trigger":

@@ -99,17 +99,16 @@ async def cancelled_at(
 async def _on_trio(step: int, work: Awaitable[Any], within_s: float) -> tuple[Ended, int]:
     import trio
 
-    with trio.move_on_after(within_s) as limit, trio.CancelScope() as scope:
-        stepped = Steps(work, lambda count: scope.cancel() if count == step else None)
+    limit, scope = trio.move_on_after(within_s), trio.CancelScope()
+    stepped = Steps(work, lambda count: scope.cancel() if count == step else None)
+    with limit, scope:
         try:
             await stepped
         except Exception:
             return "completed", stepped.count
-        finally:
-            count = stepped.count
     if limit.cancelled_caught:
-        return "hung", count
-    return ("cancelled" if scope.cancelled_caught else "completed"), count
+        return "hung", stepped.count
+    return ("cancelled" if scope.cancelled_caught else "completed"), stepped.count
 
 
 async def within(work: Awaitable[Any], seconds: float, backend: Backend) -> bool:

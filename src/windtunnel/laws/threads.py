@@ -12,13 +12,14 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from windtunnel.core.clock import REAL_CLOCK
+from windtunnel.laws.leftovers import in_library
 
-_HERE = os.path.dirname(__file__)
-_BLOCKED_AFTER_S = 0.02
+_LOOK_S = 0.005
 
 
 class DeadlockError(Exception):
@@ -30,7 +31,7 @@ class Interleaving:
 
     :param works: the functions.
     :param switches: the lines, counted from 0 over all threads, before which the next thread's
-        turn comes.
+        turn comes. Lines of the standard library do not count: what it does is done at once.
     :ivar lines: how many lines were run.
     :ivar overlapped: whether one of them was interrupted in the middle by another.
     """
@@ -41,8 +42,7 @@ class Interleaving:
         self._changed = threading.Condition()
         self._turn = 0
         self._left = set(range(len(works)))
-        self._stuck: set[int] = set()
-        self._started: set[int] = set()
+        self._moves = 0
         self._abandoned = False
         self.lines = 0
         self.overlapped = False
@@ -65,43 +65,44 @@ class Interleaving:
             thread.join()
 
     def _watch_over(self, threads: Sequence[threading.Thread], within_s: float) -> None:
+        """Pass over the thread whose turn it is when it waits; give up when all do for long."""
         seen, since = -1, REAL_CLOCK.monotonic()
         with self._changed:
             while self._left:
-                self._changed.wait(_BLOCKED_AFTER_S)
-                now = REAL_CLOCK.monotonic()
+                moves = self._moves
+                self._changed.wait(_LOOK_S)
+                if self._moves != moves or not _waits(threads[self._turn]):
+                    continue
                 if self.lines != seen:
-                    seen, since = self.lines, now
-                elif now - since > within_s:
+                    seen, since = self.lines, REAL_CLOCK.monotonic()
+                elif REAL_CLOCK.monotonic() - since > within_s:
                     self._abandoned = True
                     self._changed.notify_all()
                     raise DeadlockError("; ".join(_where(threads[one]) for one in self._left))
-                elif now - since > _BLOCKED_AFTER_S:
-                    self._stuck.add(self._turn)  # in a lock, asleep, or in C
-                    self._pass_on()
+                self._pass_on()
 
     def _run(self, number: int) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._turn == number)
-            self._started.add(number)
+        self._wait_for_turn(number)
         sys.settrace(self._tracer(number))
         try:
             self._works[number]()
         finally:
             sys.settrace(None)
+            self._wait_for_turn(number)
             with self._changed:
                 self._left.discard(number)
-                self._stuck.discard(number)
-                self.lines += 1
-                if self._turn == number:
-                    self._pass_on()
-                self._changed.notify_all()
+                self._pass_on()
+
+    def _wait_for_turn(self, number: int) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._turn == number or self._abandoned)
+            self._moves += 1
 
     def _tracer(self, number: int) -> Callable[[FrameType, str, Any], Any]:
         def called(frame: FrameType, event: str, _: Any) -> Any:
-            file = frame.f_code.co_filename
-            if file.startswith(_HERE) or os.path.basename(file) == "threading.py":
-                return None  # a lock is taken at once, as far as its user can tell
+            # Of libraries, what they cache would change how many lines there are, run by run.
+            if in_library(frame.f_code.co_filename):
+                return None
             return line
 
         def line(frame: FrameType, event: str, _: Any) -> Any:
@@ -112,27 +113,32 @@ class Interleaving:
         return called
 
     def _at_line(self, number: int) -> None:
-        with self._changed:
-            self._stuck.discard(number)
-            if self._turn == number and self.lines in self._switches:
+        self._wait_for_turn(number)  # it may have waited for a lock, and been passed over
+        if self._abandoned:
+            return
+        if self.lines in self._switches and len(self._left) > 1:
+            with self._changed:
                 self._pass_on()
-                self.overlapped |= self._turn != number
-            self.lines += 1
-            if self._turn != number:
-                self._changed.notify_all()
-                self._changed.wait_for(
-                    lambda: self._turn == number or self._abandoned or number not in self._left
-                )
+            self.overlapped = True
+        self.lines += 1
+        self._wait_for_turn(number)
 
     def _pass_on(self) -> None:
-        """Let the next thread that can go on."""
+        """Let the next thread go on; where it waits itself, that is seen, and it is passed over."""
         count = len(self._works)
-        order = [(self._turn + step) % count for step in range(1, count + 1)]
-        able = [one for one in order if one in self._left and one not in self._stuck]
-        waiting = [one for one in order if one in self._left]
-        if able or waiting:
-            self._turn = (able or waiting)[0]
-            self._changed.notify_all()
+        order = ((self._turn + step) % count for step in range(1, count + 1))
+        self._turn = next((one for one in order if one in self._left), self._turn)
+        self._moves += 1
+        self._changed.notify_all()
+
+
+def _waits(thread: threading.Thread) -> bool:
+    """Whether the kernel has put a thread to sleep: one that is only slow has not been."""
+    try:
+        stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
+    except OSError:
+        return True  # no such files here, or it ended
+    return stat.rpartition(")")[2].split()[0] in "SD"
 
 
 def _where(thread: threading.Thread) -> str:

@@ -1,0 +1,94 @@
+"""Stats agree with what happened, and identifiers are carried."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from windtunnel.laws import steps
+from windtunnel.laws.book import general_law
+from windtunnel.laws.case import Case, broken
+from windtunnel.laws.errors import ContractError
+from windtunnel.laws.examples import Draw
+from windtunnel.laws.values import copied, shown
+
+_COUNTED = ("calls", "succeeded", "failed")
+_A_CALL = "a call that was counted"
+_SUCCEEDED = "a call that succeeded"
+_FAILED = "a call that failed"
+_CARRIED = "an identifier that was carried"
+
+
+@general_law(
+    needs=("stats", "call", "inputs|invalid_inputs"), branches=(_A_CALL, _SUCCEEDED, _FAILED)
+)
+async def stats_agree(subject: Any, draw: Draw) -> None:
+    """what a subject counts is what was done with it"""
+    case = draw.case
+    happened = dict.fromkeys(_COUNTED, 0)
+    before = await _stats(case, subject)
+    inputs = draw.inputs(5)
+    for given in inputs:
+        ended = await case.call(subject, copied(given))
+        happened["calls"] += 1
+        happened["failed" if ended.failed else "succeeded"] += 1
+        draw.saw(_FAILED if ended.failed else _SUCCEEDED)
+    after = await _stats(case, subject)
+    counted = {name: after[name] - before.get(name, 0) for name in after}
+    wanted = {name: happened[name] for name in after}
+    draw.saw(_A_CALL)
+    for name, why in ((_SUCCEEDED, "succeeded"), (_FAILED, "failed")):
+        if why not in after and "calls" in after:
+            draw.saw(name)  # it does not tell them apart, so neither need we
+    if counted != wanted:
+        broken(
+            f"the stats disagree with what happened, over {shown(inputs)}",
+            expected=wanted,
+            found=counted,
+        )
+
+
+async def _stats(case: Case, subject: Any) -> Mapping[str, float]:
+    stats: Mapping[str, float] = await case.settled(case.contract.stats(subject))
+    if not stats or set(stats) - set(_COUNTED):
+        raise ContractError(
+            f"{type(case.contract).__name__}.stats counts something else",
+            found=", ".join(map(repr, stats)) or "nothing",
+            fix=f"return a mapping of any of {', '.join(_COUNTED)}",
+        )
+    return stats
+
+
+@general_law(needs=("call_as", "identifiers", "inputs"), branches=(_CARRIED,))
+async def identifiers_are_carried(subject: Any, draw: Draw) -> None:
+    """a result, or error, carries the id of its own call and no other's, also of calls at once"""
+    from hypothesis import strategies
+
+    case = draw.case
+    inputs = draw.inputs(3, 2)
+    names = strategies.text("abcdef0123456789", min_size=8, max_size=32)
+    ids = draw(strategies.lists(names, min_size=3, max_size=3, unique=True), "ids")
+    carried: dict[str, list[str]] = {}
+
+    async def call(given: Any, name: str) -> None:
+        ended = await case.completed(
+            lambda: case.settled(case.contract.call_as(subject, copied(given), name))
+        )
+        held = ended.error if ended.raised else ended.value
+        carried[name] = list(await case.settled(case.contract.identifiers(held)))
+
+    for given, name in zip(inputs, ids, strict=False):
+        await call(given, name)
+    _must_carry(carried, inputs, "")
+    if case.looping:
+        works = [call(given, name) for given, name in zip(inputs, ids, strict=False)]
+        await steps.together(works, case.contract.backend)
+        _must_carry(carried, inputs, ", called at the same time")
+    draw.saw(_CARRIED)
+
+
+def _must_carry(carried: dict[str, list[str]], inputs: list[Any], how: str) -> None:
+    for name, found in carried.items():
+        if name not in found or any(other in found for other in carried if other != name):
+            given = shown(inputs)
+            broken(f"a call does not carry its id, over {given}{how}", expected=[name], found=found)
