@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.sessions.fake.answers import Answer, crossed
+from windtunnel.sessions.fake.answers import Answer, Matcher, crossed
 from windtunnel.sessions.fake.double import Double, context_of
+from windtunnel.sessions.fake.names import Names
 from windtunnel.sessions.fake.records import MockExecutionRecord, MockExecutionResult
 from windtunnel.sessions.fake.waiting import Budget, Steps
+from windtunnel.sessions.hosting import HostFunction
 from windtunnel.sessions.protocol import Grants
 
 if TYPE_CHECKING:
@@ -19,9 +21,13 @@ if TYPE_CHECKING:
 class MockAsyncExecutor(Double):
     """An :class:`~windtunnel.sessions.Executor` that runs nothing: it answers by script.
 
-    Its parameters are those of :class:`Double`. What it gives is what an engine could give: errors
-    are outcomes, values are fresh copies, the limit ends what takes longer, a capability that a
-    script needs is looked for in the grants.
+    Its parameters are those of :class:`Double`, and these two. What it gives is what an engine
+    could give: errors are outcomes, values are fresh copies, the limit ends what takes longer, a
+    capability that a script needs is looked for in the grants.
+
+    :param reads: whether code without a script is read, as a :class:`MockREPLSession` reads it,
+        each time from nothing. It is not by default: then ``mock_result`` is what it gives.
+    :param functions: host functions that code which is read may call.
 
     >>> import asyncio
     >>> executor = MockAsyncExecutor({"6 * 7": 42})
@@ -33,6 +39,18 @@ class MockAsyncExecutor(Double):
     >>> executor.get_execution_count(), executor.get_last_execution().code
     (2, "read('/data/a')")
     """
+
+    def __init__(
+        self,
+        results: Mapping[Matcher, Any] | None = None,
+        *,
+        reads: bool = False,
+        functions: Iterable[HostFunction] = (),
+        **options: Any,
+    ) -> None:
+        super().__init__(results, **options)
+        self._reads = reads
+        self._host = {function.name: function for function in functions}
 
     async def execute(
         self,
@@ -125,6 +143,12 @@ class MockAsyncExecutor(Double):
         scripted = yield from self._scripted(code, inputs, context)
         if scripted is not None:
             return scripted
+        if self._reads:
+            names = Names(self._host, {}, self._clock, self.limits.recursion)
+            names.namespace.update(inputs)
+            answer = yield from names.run(code)
+            if answer is not None:
+                return answer
         return (yield from self._by_default(code, inputs))
 
     def _remember(

@@ -10,7 +10,13 @@ from windtunnel.core.clock import Clock
 from windtunnel.sessions.fake.answers import Answer, crossed
 from windtunnel.sessions.fake.double import failure_of
 from windtunnel.sessions.fake.functions import FunctionMock
-from windtunnel.sessions.fake.reading import BUILTINS, GuestFunction, Reader, plain_call
+from windtunnel.sessions.fake.reading import (
+    BUILTINS,
+    GuestFunction,
+    Reader,
+    plain_call,
+    readable,
+)
 from windtunnel.sessions.fake.records import MockFunctionCall
 from windtunnel.sessions.fake.waiting import Steps
 
@@ -65,8 +71,14 @@ class Names:
             mock.rewind()
         self.calls.clear()
 
-    def run(self, code: str) -> Steps[Answer]:
-        """Carry out code that can be read."""
+    def run(self, code: str) -> Steps[Answer | None]:
+        """Carry out code that can be read; None for code that cannot, of which nothing is done."""
+        try:
+            if not readable(code):
+                return None
+        except (SyntaxError, ValueError) as error:
+            message = getattr(error, "msg", str(error))
+            return Answer(error_type="SyntaxError", error=message, source="namespace")
         return (yield from self._ended(self._reader.run(code)))
 
     def call(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Steps[Answer]:

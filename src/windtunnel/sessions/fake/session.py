@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from windtunnel.sessions.fake.answers import Answer, Matcher, crossed
 from windtunnel.sessions.fake.double import Double, Failing, context_of, narrowed
 from windtunnel.sessions.fake.functions import FunctionMock
 from windtunnel.sessions.fake.names import Names
-from windtunnel.sessions.fake.reading import readable
 from windtunnel.sessions.fake.records import (
     MockExecutionRecord,
     MockExecutionResult,
@@ -229,7 +228,7 @@ class MockREPLSession(Double):
             self.python_namespace[name] = crossed(value)
             self._remember("define", name, Answer(), budget, None, {}, self._context)
 
-    def reset(self, *, scripts: bool = False) -> Awaitable[None]:
+    def reset(self, *, scripts: bool = False) -> Coroutine[Any, Any, None]:
         """Forget every name and the history; capabilities, function mocks and scripts stay, and
         begin again. What the test set since (``should_fail`` ...) is as at first.
 
@@ -247,7 +246,7 @@ class MockREPLSession(Double):
         """The same."""
         self.reset()
 
-    def close(self) -> Awaitable[None]:
+    def close(self) -> Coroutine[Any, Any, None]:
         """End the session; what was executed stays on record. Twice is allowed; awaiting too."""
         self._closed = True
         return _Done()
@@ -319,11 +318,9 @@ class MockREPLSession(Double):
         if scripted is not None:
             return scripted
         if self._reads:
-            try:
-                if readable(code):
-                    return (yield from self._names.run(code))
-            except (SyntaxError, ValueError) as error:
-                return Answer(error_type="SyntaxError", error=getattr(error, "msg", str(error)))
+            answer = yield from self._names.run(code)
+            if answer is not None:
+                return answer
         return (yield from self._by_default(code, inputs))
 
     def _call_steps(
@@ -366,11 +363,20 @@ def _value(result: MockExecutionResult) -> Any:
     return result.value
 
 
-class _Done:
-    """What is done already, and may be awaited all the same."""
+class _Done(Coroutine[Any, Any, None]):
+    """What is done already. It may be awaited all the same, and need not be."""
 
     def __await__(self) -> Generator[Any, None, None]:
         yield from ()
+
+    def send(self, value: Any) -> Any:
+        raise StopIteration
+
+    def throw(self, *error: Any) -> Any:
+        raise error[0]
+
+    def close(self) -> None:
+        pass
 
 
 __all__ = ["MockREPLSession"]
