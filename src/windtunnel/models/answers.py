@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import random
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeAlias
 
 from windtunnel.core.errors import UsageError
 from windtunnel.models.jsonio import dumps
-from windtunnel.models.protocol import ModelCall, Reply, ReplyError, ToolCall
-from windtunnel.models.shape import sample
+from windtunnel.models.protocol import ModelCall, RefusedError, Reply, ReplyError, ToolCall
+from windtunnel.models.shape import Schema, sample
 from windtunnel.models.state import ServerState
 
 Made: TypeAlias = Reply | Awaitable[Reply]
@@ -125,7 +126,7 @@ def _calls(answer: object) -> bool:
 def _shaped(answer: Shaped, call: ModelCall, state: ServerState) -> Reply:
     chance = state.random(f"shape/{call.model}/{call.prompt}")
     if call.schema is not None:
-        value = sample(call.schema, chance)
+        value = _sampled(call.schema, chance)
         if isinstance(value, dict):
             value |= answer.given
         return Reply(dumps(value).decode())
@@ -153,10 +154,10 @@ def default_reply(call: ModelCall, state: ServerState) -> Reply:
         return Reply()
     tool = demanded(call)
     if tool is not None:
-        arguments = sample(tool.schema, chance) if tool.schema else {}
+        arguments = _sampled(tool.schema, chance) if tool.schema else {}
         return Reply(tool_calls=(ToolCall(tool.name, arguments),))
     if call.schema is not None:
-        return Reply(dumps(sample(call.schema, chance)).decode())
+        return Reply(dumps(_sampled(call.schema, chance)).decode())
     if call.json_mode:
         return Reply('{"answer":"made up from a seed"}')
     text = f"{chance.choice(_OPENINGS)} {chance.choice(_BODIES)}"
@@ -166,6 +167,20 @@ def default_reply(call: ModelCall, state: ServerState) -> Reply:
     from windtunnel.models.tokens import pieces
 
     return Reply("".join(pieces(text)[: max(limit, 0)]), finish="length")
+
+
+def _sampled(schema: Schema, chance: random.Random) -> Any:
+    """A value for the client's schema.
+
+    :raises RefusedError: where there is none. What a provider then answers cannot be told (some
+        refuse such schemas, some have the model run until it is stopped), so it is the refusal
+        that their documentation has for schemas they do not take.
+    """
+    try:
+        return sample(schema, chance)
+    except UsageError as error:
+        why = f"Invalid schema: {error.what}: {error.found}"
+        raise RefusedError(ReplyError(400, "invalid_request", why)) from None
 
 
 def demanded(call: ModelCall) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from windtunnel.core.errors import UsageError
 from windtunnel.models import secrets
 from windtunnel.models.journal import Journal, Recorded
 from windtunnel.models.nearest import explain
@@ -18,9 +19,10 @@ class Asserting:
     core: Any
 
     def matching(self, text: Any = None, **conditions: Any) -> list[Recorded]:
-        """The calls that conditions hold for; they are those of ``on(...)``, but ``nth``."""
+        """The calls, of those that are kept, that conditions hold for; they are those of
+        ``on(...)``, but ``nth``."""
         script = _script(text, conditions)
-        return [one for one in self._calls() if one.call is not None and script.meets(one.call)]
+        return [one for one in self._kept() if one.call is not None and script.meets(one.call)]
 
     def assert_called(
         self, text: Any = None, *, times: int | None = None, **conditions: Any
@@ -28,12 +30,16 @@ class Asserting:
         """A call for which the conditions hold was made; ``times`` of them, where given.
 
         :returns: these calls.
+        :raises UsageError: like all that look at every call, where the server has had more requests
+            than it keeps, and those that are gone could decide.
         """
         found = self.matching(text, **conditions)
+        if times is not None or not found:
+            self._calls()
         script = _script(text, conditions)
         asked = str(script).partition(" at ")[0].replace("on(", "(", 1)
         if times is None and not found:
-            calls = self._calls()
+            calls = self._kept()
             last = calls[-1].call if calls else None
             why = explain(last, [script]) if last is not None else "no model was called at all"
             raise AssertionError(f"no call {asked} was made; the last one: {why}{self._listed()}")
@@ -142,11 +148,22 @@ class Asserting:
         return "\n\n".join(_told(one) for one in self._calls())
 
     def _calls(self) -> list[Recorded]:
+        """All calls; what was not kept cannot be judged, and is not passed over."""
+        journal: Journal = self.core.journal
+        if journal.dropped:
+            raise UsageError(
+                "this is about all requests, and the server does not keep the first any more",
+                found=f"{journal.count} requests, of which the last {len(journal)} are kept",
+                fix=f"make room for them, serve(journal={journal.count}), or reset() it meanwhile",
+            )
+        return self._kept()
+
+    def _kept(self) -> list[Recorded]:
         journal: Journal = self.core.journal
         return [one for one in journal if one.call is not None]
 
     def _listed(self) -> str:
-        calls = self._calls()
+        calls = self._kept()
         return "".join(f"\n  {one}" for one in calls[-20:])
 
 

@@ -21,7 +21,7 @@ from windtunnel.models import answers, faults, tokens
 from windtunnel.models.clock import WORLD_CLOCK
 from windtunnel.models.dialects import ALL, Dialect, dialect
 from windtunnel.models.framing import Framer
-from windtunnel.models.journal import Journal, Recorded
+from windtunnel.models.journal import Firsts, Journal, Recorded
 from windtunnel.models.known import Known
 from windtunnel.models.limits import Limiter
 from windtunnel.models.nearest import explain
@@ -46,6 +46,7 @@ Upstream: TypeAlias = Callable[[ModelCall, Dialect], "Response | Awaitable[Respo
 
 _NONE: Params = {}
 _NAMESPACE = "x-windtunnel-namespace"
+_KEPT_BYTES = 6_656
 _REMEMBERED = 512
 _REMEMBERED_BYTES = 16_384
 
@@ -69,7 +70,8 @@ class ModelCore:
     :param clock: what the time is; None for that of the world it stands in.
     :param strict: whether a call that no script fits is an error although there are scripts;
         else it has a seeded answer, as it has where there are none at all.
-    :param journal: how many requests are kept for reading.
+    :param journal: how many requests are kept for reading, the last ones; fewer, where they have
+        more than 6.5 KiB each on average.
     """
 
     def __init__(
@@ -89,11 +91,11 @@ class ModelCore:
         self.api_key = api_key
         self.strict = strict
         self.clock = clock if clock is not None else WORLD_CLOCK
-        self.journal = Journal(limit=journal)
-        self.unmatched: list[Unmatched] = []
-        """Calls that no script fits."""
-        self.defects: list[BaseException] = []
-        """What was raised by functions that answer, or by the server itself."""
+        self.journal = Journal(limit=journal, limit_bytes=journal * _KEPT_BYTES)
+        self.unmatched: Firsts[Unmatched] = Firsts()
+        """Calls that no script fits, the first of them."""
+        self.defects: Firsts[BaseException] = Firsts()
+        """What was raised by functions that answer, or by the server itself, the first of it."""
         self.pace: Pace | None = None
         """How long answers take, where their script says nothing else."""
         self.failures: deque[Fault] = deque()
@@ -300,7 +302,7 @@ class ModelCore:
             if answered is not None:
                 return answered
         if not self.strict or call.kind not in ("chat", "completion") or not len(self.scripts):
-            return Outcome(answers.default_reply(call, self.state))
+            return Outcome(answers.default_reply(call, self.state), fresh=True)
         why = explain(call, self.scripts)
         self.unmatched.append(Unmatched(call, why))
         raise RefusedError(ReplyError(400, "invalid_request", why, code="no_script_fits"))
@@ -309,6 +311,8 @@ class ModelCore:
         spoken, call = known.spoken, known.call
         recorded.reply = reply
         recorded.script = outcome.script
+        if outcome.fresh:
+            self.journal.weigh(recorded, len(reply.text) + len(reply.thinking))
         befalling = outcome.faults
         if self._weather is not None:
             now = self.clock.monotonic() - self._began

@@ -167,7 +167,9 @@ class _Judge:
 
 
 def _complaints(server: ModelServer) -> list[str]:
-    return [unmatched.why for unmatched in server.core.unmatched]
+    unmatched = server.core.unmatched
+    more = [f"and {unmatched.dropped} more calls"] if unmatched.dropped else []
+    return [one.why for one in unmatched] + more
 
 
 # -- environment -----------------------------------------------------------------------------------

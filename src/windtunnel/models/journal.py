@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from windtunnel.core.faults import Fault
 from windtunnel.models.jsonio import loads
@@ -13,6 +13,8 @@ from windtunnel.models.protocol import HttpRequest, ModelCall, Reply, Usage
 from windtunnel.models.script import Script
 
 _PARSED = 16
+_FIRST = 100
+T = TypeVar("T")
 
 State: TypeAlias = Literal["answering", "sent", "aborted"]
 
@@ -29,6 +31,7 @@ class Recorded:
     :param script: the script that answered; None for a default.
     :param state: ``answering``, ``sent``, or ``aborted`` when the client hung up before the end.
     :param faults: the faults that befell it.
+    :param weight: bytes it counts for in the journal, 0 where it is in none.
     """
 
     number: int
@@ -44,6 +47,7 @@ class Recorded:
     state: State = "answering"
     faults: tuple[Fault, ...] = ()
     _read: Callable[[HttpRequest], ModelCall | None] | None = None
+    weight: int = 0
 
     @property
     def call(self) -> ModelCall | None:
@@ -111,11 +115,38 @@ class Recorded:
         return f"{self.number}. {self.method} {self.path}{asked} -> {self.status}"
 
 
+class Firsts(list[T]):
+    """The first hundred of what is appended, which say most; the rest is counted.
+
+    >>> wrong = Firsts(range(100))
+    >>> wrong.append(100)
+    >>> len(wrong), wrong.dropped
+    (100, 1)
+    """
+
+    dropped = 0
+    """How many were not kept."""
+
+    def append(self, one: T) -> None:
+        """Keep it, or count it."""
+        if len(self) < _FIRST:
+            super().append(one)
+        else:
+            self.dropped += 1
+
+    def clear(self) -> None:
+        """Forget all, and how many there were."""
+        super().clear()
+        self.dropped = 0
+
+
 class Journal:
-    """The last requests of a server.
+    """The last requests of a server, and the bytes of those before them not at all: nothing here
+    grows for ever.
 
     :param limit: how many are kept.
-    :param limit_bytes: how many bytes their bodies may have together.
+    :param limit_bytes: how many bytes the bodies of the requests and the texts of the answers that
+        were made for one request alone may have together.
     """
 
     def __init__(self, *, limit: int = 10_000, limit_bytes: int = 64 << 20) -> None:
@@ -132,7 +163,8 @@ class Journal:
         recorded = Recorded(self.count, time, request)
         kept = self._kept
         kept.append(recorded)
-        self._bytes += len(request.body)
+        recorded.weight = weight = len(request.body) + 1
+        self._bytes += weight
         if len(kept) > _PARSED:
             # A parsed call is many small objects, which the garbage collector would visit again
             # and again; so only the last few are kept as such.
@@ -144,7 +176,17 @@ class Journal:
     def _drop(self) -> None:
         kept = self._kept
         while len(kept) > self._limit or (self._bytes > self._limit_bytes and len(kept) > 1):
-            self._bytes -= len(kept.popleft().request.body)
+            dropped = kept.popleft()
+            self._bytes -= dropped.weight
+            dropped.weight = 0
+
+    def weigh(self, recorded: Recorded, size: int) -> None:
+        """Count so many characters of an answer that no other request has."""
+        if recorded.weight:  # else it is not kept any more
+            recorded.weight += size
+            self._bytes += size
+            if self._bytes > self._limit_bytes:
+                self._drop()
 
     @property
     def dropped(self) -> int:
@@ -160,4 +202,6 @@ class Journal:
     def clear(self) -> None:
         """Forget everything, the count too."""
         self.count = self._bytes = 0
+        for one in self._kept:
+            one.weight = 0
         self._kept.clear()

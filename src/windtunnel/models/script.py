@@ -39,6 +39,8 @@ class Outcome:
     pace: Pace | None = None
     faults: tuple[Fault, ...] = ()
     script: Script | None = None
+    fresh: bool = False
+    """Whether the reply was made for this call alone."""
 
 
 class Script:
@@ -348,7 +350,8 @@ class Scripts:
         if isinstance(answer, Fault):
             reply: answers.Made = answers.default_reply(call, state)
             return Outcome(reply, script.pace, (answer, *script.faults), script)
-        return Outcome(answers.made(answer, call, state), script.pace, script.faults, script)
+        made = answers.made(answer, call, state)
+        return Outcome(made, script.pace, script.faults, script, fresh=True)
 
     def names_model(self, name: str) -> bool:
         """Whether a script is for that very model."""

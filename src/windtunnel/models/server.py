@@ -44,7 +44,8 @@ class ModelServer(Verbs):
     :param seed: what defaults and identifiers are drawn from; None for the run's seed.
     :param clock: what the time is; None for the world's clock.
     :param strict: whether a call that no script fits is an error where there are scripts.
-    :param journal: how many requests are kept for reading.
+    :param journal: how many requests are kept for reading, the last ones; fewer, where they have
+        more than 6.5 KiB each on average.
     """
 
     def __init__(
@@ -272,13 +273,21 @@ def serve(
     api_key: str | None = None,
     seed: Seed | None = None,
     strict: bool = True,
+    journal: int = 10_000,
 ) -> ModelServer:
     """A model server, not yet started: for ``with`` or ``async with``, or its ``start()``.
 
     The parameters are those of :class:`ModelServer`.
     """
     return ModelServer(
-        dialects, host=host, port=port, models=models, api_key=api_key, seed=seed, strict=strict
+        dialects,
+        host=host,
+        port=port,
+        models=models,
+        api_key=api_key,
+        seed=seed,
+        strict=strict,
+        journal=journal,
     )
 
 

@@ -22,10 +22,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from windtunnel.core.errors import UsageError
-from windtunnel.models.shape_text import formatted, text_for
+from windtunnel.models.shape_text import formatted, spread, text_for
 
 _DEEP = 6
 _ABYSS = 64
+# What code that trusts a schema meets in one whose keywords have values of the wrong type.
+_MALFORMED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 Schema = Mapping[str, Any] | bool
 
@@ -35,7 +37,11 @@ def sample(schema: Schema, chance: random.Random) -> Any:
 
     :raises UsageError: where no value can, or the schema cannot be understood.
     """
-    return _Sampler(schema, chance).value(schema, 0)
+    try:
+        return _Sampler(schema, chance).value(schema, 0)
+    except _MALFORMED as error:
+        why = f"{type(error).__name__}: {error}"
+        raise UsageError("the JSON schema cannot be understood", found=why[:200]) from error
 
 
 class _Sampler:
@@ -114,7 +120,8 @@ class _Sampler:
             if name not in made:
                 made[name] = self.value(extra, depth + 1)
         number = 0
-        while len(made) < int(schema.get("minProperties") or 0):
+        low, _ = spread(schema, "Properties")
+        while len(made) < low:
             number += 1
             made[f"key{number}"] = self.value(extra, depth + 1)
         return made
@@ -122,14 +129,13 @@ class _Sampler:
     def _array(self, schema: Mapping[str, Any], depth: int) -> list[Any]:
         first = list(schema.get("prefixItems") or ())
         items = schema.get("items", True)
-        low = int(schema.get("minItems") or 0)
-        high = schema.get("maxItems")
+        low, high = spread(schema, "Items")
         wanted = low if depth >= _DEEP else max(low, self._chance.randint(1, 3))
         if items is False:
             wanted = min(wanted, len(first))
         wanted = max(wanted, len(first)) if depth < _DEEP else wanted
         if high is not None:
-            wanted = min(wanted, int(high))
+            wanted = min(wanted, high)
         made: list[Any] = []
         tries = 0
         while len(made) < wanted:
@@ -235,7 +241,10 @@ def _number(schema: Mapping[str, Any], chance: random.Random) -> float:
         high = low + 100.0
     if step:
         first, last = math.ceil(low / step), math.floor(high / step)
-        return float(chance.randint(first, max(first, last)) * step)
+        if first <= last:
+            return float(chance.randint(first, last) * step)
+    if step or low > high or (low == high and low in (over, under)):
+        raise UsageError("the JSON schema has bounds without a number", found=str(dict(schema)))
     # Well inside, so that an excluded bound is not hit by rounding.
     middle = low + (high - low) * (0.25 + 0.5 * chance.random())
     rounded = round(middle, 2)

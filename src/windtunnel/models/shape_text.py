@@ -14,23 +14,42 @@ _WORDS = (
     "amber", "birch", "cobalt", "delta", "ember", "fjord", "garnet", "harbor", "indigo", "juniper",
 )  # fmt: skip
 _SHORT_CLASSES = {"d": "0123456789", "w": "abcdefghijklmnopqrstuvwxyz0123456789_", "s": " "}
+_MANY = 100_000
 _ANY = "abcdefghijklmnopqrstuvwxyz"
 
 
 def text_for(schema: Mapping[str, Any], chance: random.Random) -> str:
     """A string that satisfies the schema's ``pattern``, ``format`` or lengths."""
-    low = int(schema.get("minLength") or 0)
-    high = schema.get("maxLength")
+    low, high = spread(schema, "Length")
     if "pattern" in schema:
         return _matching(str(schema["pattern"]), low, high, chance)
     if "format" in schema:
         text = formatted(str(schema["format"]), chance)
-        if text is not None:
+        if text is not None and low <= len(text) and (high is None or len(text) <= high):
             return text
     text = chance.choice(_WORDS)
     while len(text) < low:
         text += " " + chance.choice(_WORDS)
-    return text if high is None else text[: int(high)]
+    return text if high is None else text[:high]
+
+
+def spread(schema: Mapping[str, Any], what: str) -> tuple[int, int | None]:
+    """How many items, properties or characters (``Length``) there must be, and may be.
+
+    :raises UsageError: for bounds that nothing keeps, or nobody would want made.
+
+    >>> spread({"minItems": 2}, "Items")
+    (2, None)
+    """
+    low = int(schema.get(f"min{what}") or 0)
+    given = schema.get(f"max{what}")
+    high = None if given is None else int(given)
+    if high is not None and high < low:
+        found = f"min{what} {low}, max{what} {high}"
+        raise UsageError("the JSON schema has bounds without a value", found=found)
+    if low > _MANY:
+        raise UsageError(f"the JSON schema wants more than {_MANY}", found=f"min{what} {low}")
+    return low, high
 
 
 def formatted(name: str, chance: random.Random) -> str | None:
@@ -62,13 +81,18 @@ def formatted(name: str, chance: random.Random) -> str | None:
     return made.get(name)
 
 
-def _matching(pattern: str, low: int, high: object, chance: random.Random) -> str:
+def _matching(pattern: str, low: int, high: int | None, chance: random.Random) -> str:
     """A string that matches a pattern made of literals, classes, groups, alternatives and
     repetitions; what came out is tried against the pattern."""
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        found = f"{pattern}: {error}"
+        raise UsageError("a pattern of the JSON schema cannot be read", found=found) from None
     for _ in range(50):
         text, rest = _Pattern(pattern, chance).alternatives()
-        long_enough = len(text) >= low and (high is None or len(text) <= int(str(high)))
-        if not rest and long_enough and re.search(pattern, text):
+        long_enough = len(text) >= low and (high is None or len(text) <= high)
+        if not rest and long_enough and search(text):
             return text
     raise UsageError(
         "no string was found for a pattern of the JSON schema",
@@ -163,4 +187,4 @@ class _Pattern:
         return low, int(found[4]) if found[4] else (low + 4 if found[3] else low)
 
 
-__all__ = ["formatted", "text_for"]
+__all__ = ["formatted", "spread", "text_for"]

@@ -37,10 +37,18 @@ def pieces(text: str) -> list[str]:
     return [match.group() for match in _PIECE.finditer(text)]
 
 
-@lru_cache(maxsize=4096)
 def count(text: str) -> int:
     """Tokens of a text, 0 for an empty one."""
+    return _short(text) if len(text) <= _SHORT else _counted(text)
+
+
+def _counted(text: str) -> int:
     return sum(1 for _ in _PIECE.finditer(text))
+
+
+# Long texts are counted anew: what is remembered of all texts shall have a bound in bytes, too.
+_short = lru_cache(maxsize=4096)(_counted)
+_SHORT = 2048
 
 
 def usage_of(call: ModelCall, reply: Reply) -> Usage:

@@ -25,20 +25,22 @@ _WORD = re.compile(r"\w+")
 _OWN = 0.35  # how much of a vector is the text's own, beside what its words give it
 
 
-@lru_cache(maxsize=512)
-def _vector(text: str, size: int, seed: int) -> tuple[float, ...]:
-    values = [_OWN * part for part in _direction(f"text/{text}", size, seed)]
+@lru_cache(maxsize=256)
+def _vector(text: str, size: int, seed: int) -> array.array[float]:
+    values = [_OWN * part for part in _drawn(f"text/{text}", size, seed)]
     for word in _WORD.findall(text.lower()):
-        for index, part in enumerate(_direction(f"word/{word}", size, seed)):
+        for index, part in enumerate(_word(f"word/{word}", size, seed)):
             values[index] += part
-    return tuple(scaled(values))
+    return array.array("d", scaled(values))
 
 
-@lru_cache(maxsize=2048)
-def _direction(name: str, size: int, seed: int) -> tuple[float, ...]:
+def _drawn(name: str, size: int, seed: int) -> array.array[int]:
+    """A direction: of any length, since what is made of it is scaled."""
     data = f"{seed}/{name}".encode("utf-8", "surrogatepass")
-    drawn = array.array("h", hashlib.shake_128(data).digest(2 * size))
-    return tuple(value / 32768 for value in drawn)
+    return array.array("h", hashlib.shake_128(data).digest(2 * size))
+
+
+_word = lru_cache(maxsize=1024)(_drawn)  # arrays, not tuples: a tenth of the memory
 
 
 def scaled(values: Sequence[float]) -> list[float]:
