@@ -109,9 +109,7 @@ def test_cpu_that_was_taken_counts_against_the_token_and_those_above_it(context)
 def test_code_gets_the_lower_of_its_limits_and_what_the_token_leaves(context):
     context.grant("execute", memory_mb=64.9, cpu_s=2)
     asked = Limits(timeout_s=10, memory_mb=256, recursion=7, output_bytes=8)
-    assert context.limits(asked) == Limits(
-        timeout_s=2, memory_mb=64, recursion=7, output_bytes=8
-    )
+    assert context.limits(asked) == Limits(timeout_s=2, memory_mb=64, recursion=7, output_bytes=8)
     context.take("execute").charge(cpu_s=1.5)
     assert context.limits(asked).timeout_s == 0.5
     small = Limits(timeout_s=0.1, memory_mb=32)

@@ -241,7 +241,34 @@ def test_a_child_takes_nothing_away_from_its_parent():
     assert not child.allowed("fs")
     assert not child.child("deeper").has_capability("fs")
     assert root.allowed("fs")
-    assert not first.revoked
+    assert [first.revoked, second.revoked] == [False, False]
+
+
+def test_what_a_context_lets_go_of_is_gone_below_it_too():
+    root = CapabilityContext("root")
+    token = root.grant("fs")
+    middle = root.child("middle")
+    below = middle.child("below", [token.narrow()])
+    deeper = below.child("deeper", [CapabilityToken("fs", CapabilityConstraint(uses=9))])
+    beside = root.child("beside", [token.narrow()])
+    deeper.use("fs")
+    middle.revoke(token)
+    for context in (middle, below, deeper, middle.child("late")):
+        assert not context.allowed("fs")
+    for context in (root, beside):
+        assert context.allowed("fs")
+    with pytest.raises(CapabilityDenied):
+        middle.child("late", [token])
+
+
+def test_letting_go_of_one_inherited_token_after_another_leaves_the_parents_alone():
+    root = CapabilityContext("root")
+    first, second = root.grant("fs"), root.grant("fs")
+    child = root.child("guest")
+    child.revoke(first)
+    child.revoke(second)
+    assert not child.allowed("fs")
+    assert [first.revoked, second.revoked] == [False, False]
 
 
 def test_a_context_revokes_only_what_it_holds_or_handed_on():

@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from windtunnel.sessions.capabilities.constraint import CapabilityConstraint
-    from windtunnel.sessions.capabilities.context import (
-        CapabilityContext,
-        CapabilityUse,
-    )
+    from windtunnel.sessions.capabilities.context import CapabilityContext
     from windtunnel.sessions.capabilities.current import (
         Capabilities,
         CarryingThreadPool,
         carry,
         current_context,
     )
+    from windtunnel.sessions.capabilities.held import CapabilityUse
     from windtunnel.sessions.capabilities.sealed import (
         SealLedger,
         seal,
@@ -70,7 +68,7 @@ _HOMES: dict[str, str] = {
     "CapabilityContext": "capabilities.context",
     "CapabilityDenied": "errors",
     "CapabilityToken": "capabilities.token",
-    "CapabilityUse": "capabilities.context",
+    "CapabilityUse": "capabilities.held",
     "CapabilityViolation": "capabilities.violation",
     "carry": "capabilities.current",
     "CarryingThreadPool": "capabilities.current",

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from windtunnel.core.errors import UsageError
-from windtunnel.sessions.capabilities.context import CapabilityUse
 from windtunnel.sessions.capabilities.current import current_context
+from windtunnel.sessions.capabilities.held import CapabilityUse
 
 Of: TypeAlias = str | Callable[[Mapping[str, Any]], Any] | None
 """The name of a parameter, or a function of the arguments by name."""

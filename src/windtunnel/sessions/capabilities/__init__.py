@@ -13,7 +13,6 @@ from windtunnel.sessions.capabilities.token import CapabilityToken
 from windtunnel.sessions.capabilities.context import (  # isort: skip  (it settles `current`)
     EXECUTE,
     CapabilityContext,
-    CapabilityUse,
 )
 from windtunnel.sessions.capabilities.current import (
     Capabilities,
@@ -21,6 +20,7 @@ from windtunnel.sessions.capabilities.current import (
     carry,
     current_context,
 )
+from windtunnel.sessions.capabilities.held import CapabilityUse
 from windtunnel.sessions.capabilities.sealed import SealLedger, seal, unseal
 from windtunnel.sessions.capabilities.violation import CapabilityViolation
 

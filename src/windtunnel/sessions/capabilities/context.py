@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -13,6 +12,7 @@ from windtunnel.core.clock import REAL_CLOCK, Clock
 from windtunnel.core.errors import UsageError
 from windtunnel.sessions.capabilities import current, ledger
 from windtunnel.sessions.capabilities.constraint import CapabilityConstraint
+from windtunnel.sessions.capabilities.held import CapabilityUse, Held
 from windtunnel.sessions.capabilities.token import CapabilityToken, known
 from windtunnel.sessions.capabilities.violation import (
     KEPT,
@@ -27,52 +27,6 @@ from windtunnel.sessions.protocol import Limits
 EXECUTE = "execute"
 """The type whose tokens bound what code may take: memory and CPU, see
 :meth:`CapabilityContext.limits`."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Held:
-    """A token as one context holds it: with all whose bounds it is under."""
-
-    token: CapabilityToken
-    constraints: tuple[CapabilityConstraint, ...]
-    bounds: tuple[ledger.Bound, ...]
-
-    def refusal(self, wish: Wish) -> str:
-        """Why the wish is out of its bounds, whatever was used before; empty when it is not."""
-        wish.begin()
-        for constraint in self.constraints:
-            reason = constraint.refusal_of(wish)
-            if reason:
-                return reason
-        return ""
-
-
-class CapabilityUse:
-    """One use that was admitted.
-
-    :param token: the token that admitted it.
-    :param resource: the resource in the form that was judged: a path normalised, with symbolic
-        links followed where a constraint asks for that; anything else as it was asked for.
-    """
-
-    __slots__ = ("_bounds", "resource", "token")
-
-    def __init__(
-        self, token: CapabilityToken, bounds: tuple[ledger.Bound, ...], resource: str
-    ) -> None:
-        self.token = token
-        self.resource = resource
-        self._bounds = bounds
-
-    @property
-    def meters_cpu(self) -> bool:
-        """Whether some bound counts the CPU that the use takes."""
-        return any(bound.cpu_s is not None for bound in self._bounds)
-
-    def charge(self, *, cpu_s: float) -> None:
-        """Count CPU seconds that the use took. It was begun and may end; the next is refused
-        when they were too many."""
-        ledger.charge(self._bounds, cpu_s)
 
 
 class CapabilityContext:
@@ -103,6 +57,7 @@ class CapabilityContext:
         "_entries",
         "_frozen",
         "_gates",
+        "_hands",
         "_inherit",
         "_ration",
         "_violations",
@@ -133,7 +88,8 @@ class CapabilityContext:
         self.clock = clock or above
         self._inherit = inherit
         self._frozen = False
-        self._entries: dict[str, tuple[_Held, ...]] = {}
+        self._entries: dict[str, tuple[Held, ...]] = {}
+        self._hands: dict[Held, ledger.Bound] = {}
         gate = ledger.Bound(f"the context {self.path}", ledger.Account())
         self._gates: tuple[ledger.Bound, ...] = (
             gate,
@@ -166,11 +122,15 @@ class CapabilityContext:
                 "no capability context is current, and what holds nothing is given nothing",
                 fix="make a CapabilityContext and enter its scope()",
             )
-        held = self._bind(token)
+        # In one piece, so that nobody above lets go of it while it is bound to what is held there.
         with ledger.exclusive():
+            held = self._bind(token)
             own = self._entries.get(token.type, ())
-            if all(one.token is not token for one in own):
+            if held is not None and all(one.token is not token for one in own):
                 self._entries[token.type] = (*own, held)
+        if held is None:
+            beyond = f"{token} goes beyond what the context above holds"
+            raise self.refuse(token.type, reason=beyond).error()
         return token
 
     def grant(
@@ -300,15 +260,8 @@ class CapabilityContext:
         """
         now = self.clock.time()
         for held in self._held(capability):
-            if ledger.refusal(self._gates + held.bounds, now, 0):
-                continue
-            memory = [one.memory_mb for one in held.constraints if one.memory_mb is not None]
-            left = ledger.cpu_left(held.bounds)
-            return dataclasses.replace(
-                limits,
-                memory_mb=_least(limits.memory_mb, [max(1, int(one)) for one in memory]),
-                timeout_s=_least(limits.timeout_s, [] if left is None else [left]),
-            )
+            if not ledger.refusal(self._gates + held.bounds, now, 0):
+                return held.limits(limits)
         return limits
 
     # -- taking it back
@@ -325,8 +278,10 @@ class CapabilityContext:
         if self._frozen:
             raise UsageError("no capability context is current, and nothing is held to revoke")
         with ledger.exclusive():
-            hit = [one for one in self._matching(token) if self._drop(one)]
-        if not hit:
+            matching = self._matching(token)
+            for held in matching:
+                self._drop(held)
+        if not matching:
             self._revoke_handed_on(token)
 
     def close(self) -> None:
@@ -396,7 +351,7 @@ class CapabilityContext:
             yield context
             context = context.parent_context
 
-    def _held(self, type: str) -> tuple[_Held, ...]:
+    def _held(self, type: str) -> tuple[Held, ...]:
         """What is in force for a type: its own, or from above where it never had its own."""
         context: CapabilityContext | None = self
         while context is not None:
@@ -406,23 +361,23 @@ class CapabilityContext:
             context = context.parent_context if context._inherit else None
         return ()
 
-    def _bind(self, token: CapabilityToken) -> _Held:
+    def _bind(self, token: CapabilityToken) -> Held | None:
         constraints = token.all_constraints
         bounds = tuple(one.bound for one in token.chain)
         if self.parent_context is None:
-            return _Held(token, constraints, bounds)
+            return Held(self, token, constraints, bounds)
         above = self._above(token)
         if above is None:
-            raise self.refuse(
-                token.type, reason=f"{token} goes beyond what the context above holds"
-            ).error()
-        return _Held(
+            return None
+        bounds += above.bounds + self.parent_context._hand_on(above)
+        return Held(
+            self,
             token,
             tuple(dict.fromkeys(constraints + above.constraints)),
-            tuple(dict.fromkeys(bounds + above.bounds)),
+            tuple(dict.fromkeys(bounds)),
         )
 
-    def _above(self, token: CapabilityToken) -> _Held | None:
+    def _above(self, token: CapabilityToken) -> Held | None:
         """What is held above that the token is, comes from, or is covered by; a live one first."""
         assert self.parent_context is not None
         held = self.parent_context._held(token.type)
@@ -430,11 +385,11 @@ class CapabilityContext:
             if one.token in token.chain:
                 return one
         now = self.clock.time()
-        covering = [one for one in held if _covered(token, one)]
+        covering = [one for one in held if one.covers(token)]
         alive = [one for one in covering if not ledger.refusal(one.bounds, now, 0)]
         return next(iter(alive or covering), None)
 
-    def _matching(self, token: CapabilityToken | str) -> list[_Held]:
+    def _matching(self, token: CapabilityToken | str) -> list[Held]:
         """What is in force here by that token, that id or that type."""
         if isinstance(token, CapabilityToken):
             # By account: the same token once more, unsealed, is another object.
@@ -445,14 +400,27 @@ class CapabilityContext:
             one for type in self.types() for one in self._held(type) if one.token.id == token
         ]
 
-    def _drop(self, held: _Held) -> bool:
+    def _drop(self, held: Held) -> None:
         """Let go of what is in force here: for good where it is held here, else here and below."""
         type = held.token.type
-        if held in self._entries.get(type, ()):
+        if held.home is self:
             ledger.revoke(held.token.account, "revoked")
-        else:
-            self._entries[type] = tuple(one for one in self._held(type) if one is not held)
-        return True
+            return
+        self._entries[type] = tuple(one for one in self._held(type) if one is not held)
+        if held in self._hands:
+            ledger.revoke(self._hands[held].account, "revoked")
+
+    def _hand_on(self, held: Held) -> tuple[ledger.Bound, ...]:
+        """What makes a token below die when a context on its way down to there lets go of it."""
+        bounds = []
+        for context in self._upward():
+            if context is held.home:
+                break
+            if held not in context._hands:
+                who = f"what {context.path} hands on of {held.token.bound.who}"
+                context._hands[held] = ledger.Bound(who, ledger.Account())
+            bounds.append(context._hands[held])
+        return tuple(bounds)
 
     def _revoke_handed_on(self, token: CapabilityToken | str) -> None:
         """Revoke what is not held here and comes from what is."""
@@ -467,21 +435,9 @@ class CapabilityContext:
         ledger.revoke(given.account, "revoked")
 
 
-def _covered(token: CapabilityToken, held: _Held) -> bool:
-    return all(
-        any(bound.covers(mine) for mine in token.all_constraints)
-        for bound in held.constraints
-        if bound.given()
-    )
-
-
-def _least(limit: Any, others: list[Any]) -> Any:
-    return min([one for one in (limit, *others) if one is not None], default=None)
-
-
 NOTHING: Final = CapabilityContext("nothing")
 """What is current where no scope was entered: it allows nothing and is given nothing."""
 NOTHING._frozen = True
 current.settle(NOTHING)
 
-__all__ = ["EXECUTE", "NOTHING", "CapabilityContext", "CapabilityUse"]
+__all__ = ["EXECUTE", "NOTHING", "CapabilityContext"]

@@ -49,6 +49,11 @@ def current_context() -> CapabilityContext:
     return _current.get(_nothing)
 
 
+def in_scope() -> bool:
+    """Whether a scope was entered here."""
+    return _current.get(_nothing) is not _nothing
+
+
 def asked_from() -> tuple[str, int] | None:
     """File and line of the code that asks: the first frame outside windtunnel, or, in a thread
     that holds none, where the scope was entered."""
@@ -203,5 +208,6 @@ __all__ = [
     "asked_from",
     "carry",
     "current_context",
+    "in_scope",
     "settle",
 ]
