@@ -1,0 +1,167 @@
+"""Put an executor to the attempts, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable
+
+import anyio
+
+from windtunnel.core.clock import REAL_CLOCK
+from windtunnel.core.errors import UsageError
+from windtunnel.sessions.confinement.library import ATTEMPTS, FAMILIES
+from windtunnel.sessions.confinement.model import Attempt, Canary, Family
+from windtunnel.sessions.confinement.report import Outcome, Report, Row
+from windtunnel.sessions.confinement.stage import Stage
+from windtunnel.sessions.confinement.terms import Factory
+
+PATIENCE_S = 10.0
+"""Seconds beyond its limit that an execution may take, and its end, on a busy machine."""
+
+
+async def check(
+    factory: Factory,
+    *,
+    families: Iterable[str] | None = None,
+    attempts: Iterable[str] | None = None,
+    patience_s: float = PATIENCE_S,
+) -> Report:
+    """Put an executor to the attempts, here in this process.
+
+    An executor that is not to be trusted at all belongs into :func:`check_apart`: what escapes
+    here, escapes into this process, and what hangs here hangs it.
+
+    :param factory: makes the executor on the terms it is given.
+    :param families: the families to try; all by default.
+    :param attempts: the attempts to try, by id; all of the families by default.
+    :param patience_s: seconds beyond its limit that an execution may take.
+    :raises UsageError: where there is no such family or attempt.
+
+    >>> import anyio
+    >>> from windtunnel import sessions
+    >>> from windtunnel.sessions import confinement
+    >>> def factory(terms):
+    ...     return sessions.executor("monty", functions=terms.functions, limits=terms.limits)
+    >>> report = anyio.run(lambda: confinement.check(factory, families=["aliasing"]))
+    >>> report.verdict
+    <Verdict.PASS: 'pass'>
+    """
+    wanted = chosen(families, attempts)
+    controls, rows = [], []
+    async for row in checked(factory, wanted, patience_s=patience_s):
+        (controls if row.id.startswith("control ") else rows).append(row)
+    return Report(tuple(rows), tuple(controls))
+
+
+def chosen(
+    families: Iterable[str] | None = None, attempts: Iterable[str] | None = None
+) -> list[Attempt]:
+    """The attempts of these families, or these attempts.
+
+    :raises UsageError: where there is no such family or attempt.
+    """
+    _known("family", families, FAMILIES)
+    _known("attempt", attempts, ATTEMPTS)
+    named = None if families is None else set(families)
+    ids = None if attempts is None else set(attempts)
+    return [
+        attempt
+        for attempt in ATTEMPTS.values()
+        if (named is None or attempt.family in named) and (ids is None or attempt.id in ids)
+    ]
+
+
+def _known(what: str, given: Iterable[str] | None, known: Collection[str]) -> None:
+    for name in () if given is None else given:
+        if name not in known:
+            raise UsageError(
+                f"there is no {what} of that name", found=repr(name), fix=f"use {', '.join(known)}"
+            )
+
+
+async def checked(
+    factory: Factory,
+    attempts: Iterable[Attempt],
+    *,
+    patience_s: float,
+    controlled: Collection[str] = (),
+) -> AsyncIterator[Row]:
+    """The rows as they come, each family's control first.
+
+    :param controlled: the families whose control has been made.
+    """
+    stage = Stage(factory, patience_s=patience_s)
+    try:
+        stage.language = await _language(stage)
+        seen = set(controlled)
+        for attempt in attempts:
+            if attempt.family not in seen:
+                seen.add(attempt.family)
+                yield await control(stage, FAMILIES[attempt.family])
+            yield await tried(stage, attempt)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await stage.close()
+
+
+async def _language(stage: Stage) -> str:
+    """Which language it speaks: ``type(1)`` is a string in Starlark alone."""
+    stage.begin("tell(str(type(1)))", 5.0)
+    await stage.execute()
+    return "starlark" if stage.ground.told == ["int"] else "python"
+
+
+async def control(stage: Stage, family: Family) -> Row:
+    """Do the legal thing of a family."""
+    started = REAL_CLOCK.monotonic()
+    if callable(family.control):
+        stage.begin("", 5.0)
+        with stage.ground.watched():
+            await family.control(stage)
+        good = stage.ground.tries > 0
+    else:
+        code = family.control.get(stage.language) or family.control["python"]
+        stage.begin(code, 5.0)
+        with stage.ground.watched():
+            await stage.execute()
+        good = stage.ground.told[-1:] == ["done"]
+    return Row(
+        id=f"control {family.name}",
+        family=family.name,
+        outcome=Outcome.WITHSTOOD if good else Outcome.NOT_APPLICABLE,
+        notes=() if good else tuple(stage.notes),
+        took_s=REAL_CLOCK.monotonic() - started,
+    )
+
+
+async def tried(stage: Stage, attempt: Attempt) -> Row:
+    """Make one attempt, in the first of its variants that the executor comes to carry out."""
+    started = REAL_CLOCK.monotonic()
+    variants = attempt.variants(stage.language) or [("host", "")]
+    outcome, name = Outcome.NOT_APPLICABLE, variants[0][0]
+    notes: list[str] = []
+    for name, code in variants:
+        stage.begin(code, attempt.timeout_s)
+        with stage.ground.watched(streams=attempt.aims is Canary.FLOOD):
+            await (attempt.play(stage) if attempt.play else stage.execute())
+            stage.shelf.look()
+            if attempt.aims in (Canary.PROCESS, Canary.WORKING, Canary.LATE):
+                await stage.settle()
+        notes += stage.notes
+        if stage.ground.effects:
+            outcome = Outcome.ESCAPED
+        elif stage.ground.tries:
+            outcome = Outcome.WITHSTOOD
+        if outcome is not Outcome.NOT_APPLICABLE:
+            break
+    return Row(
+        id=attempt.id,
+        family=attempt.family,
+        outcome=outcome,
+        variant=name,
+        evidence={canary.name.lower(): seen for canary, seen in stage.ground.effects.items()},
+        notes=tuple(notes),
+        took_s=REAL_CLOCK.monotonic() - started,
+    )
+
+
+__all__ = ["PATIENCE_S", "check", "checked", "chosen", "control", "tried"]

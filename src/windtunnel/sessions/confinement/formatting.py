@@ -1,0 +1,108 @@
+"""Formatting: a format string is a small language that reads attributes and calls methods."""
+
+from __future__ import annotations
+
+from windtunnel.sessions.confinement import sources
+from windtunnel.sessions.confinement.model import Canary, Family
+
+FAMILY = Family(
+    "formatting",
+    "a format string reads attributes that the code could not",
+    {"python": "tell('{}'.format('done'))"},
+)
+
+
+def _add(
+    id: str,
+    why: str,
+    source: str,
+    python: str,
+    *,
+    aims: Canary = Canary.SECRET,
+    **more: str,
+) -> None:
+    FAMILY.code(id, why, source, python, aims=aims, **more)
+
+
+# The way from a function to the secret, in pieces: no literal of the code has it whole.
+_FIELD = '"{0._" + "_globals_" + "_[os].environ[WINDTUNNEL_CANARY]}"'
+
+_add("format-method", "fields of str.format read attributes and items",
+     sources.JINJA_FORMAT, f"""
+    text = {_FIELD}
+    tried()
+    tell(text.format(tell))
+""")  # fmt: skip
+_add("format-map", "so do those of format_map, which is another method",
+     sources.JINJA_MAP, f"""
+    text = {_FIELD}.replace("0", "f", 1)
+    tried()
+    tell(text.format_map({{"f": tell}}))
+""")  # fmt: skip
+_add("format-indirect", "the method is taken first and called later",
+     sources.JINJA_INDIRECT, f"""
+    render = ({_FIELD}).format
+    tried()
+    tell(render(tell))
+""")  # fmt: skip
+_add("format-unbound", "the method of the class is called on the text",
+     sources.JINJA_INDIRECT, f"""
+    render = str.format
+    tried()
+    tell(render({_FIELD}, tell))
+""")  # fmt: skip
+_add("format-mapped", "a builtin calls the method", sources.JINJA_INDIRECT, f"""
+    tried()
+    tell(list(map(({_FIELD}).format, [tell])))
+""")  # fmt: skip
+_add("format-formatter", "the formatter of the library gives the object itself, not its text",
+     sources.RESTRICTED_OBJ, """
+    import string
+    tried()
+    names, _ = string.Formatter().get_field("0._" + "_globals_" + "_", (tell,), {})
+    tell(names["os"].environ.get(variable))
+""")  # fmt: skip
+_add("format-attribute-error", "a failed attribute leaves its object in the exception",
+     sources.RESTRICTED_OBJ, """
+    tried()
+    try:
+        "{0.greet.nothing}".format(lend("object"))
+    except AttributeError as e:
+        get = getattr
+        tell(get(e.obj, "_" + "_self_" + "_").secret)
+""")  # fmt: skip
+_add("format-logging", "a logging style of the library formats with attributes",
+     sources.RONACHER, f"""
+    import logging
+    record = logging.makeLogRecord({{"msg": "", "f": tell}})
+    tried()
+    style = logging.Formatter(({_FIELD}).replace("0", "f", 1), style="{{", validate=False)
+    tell(style.format(record))
+""")  # fmt: skip
+_add("format-property", "reading an attribute for a field calls a property's function",
+     sources.RESTRICTED_FORMAT, """
+    class C:
+        p = property(forbidden)
+    tried()
+    "{0.p}".format(C())
+""", aims=Canary.FORBIDDEN)  # fmt: skip
+_add("format-hook", "formatting an object calls its format method",
+     sources.ASTEVAL_FORMAT, """
+    class C:
+        __format__ = forbidden
+    tried()
+    f"{C():x}"
+""", aims=Canary.FORBIDDEN)  # fmt: skip
+_add("format-repr-hook", "percent formatting calls a method for the text of an object",
+     sources.RONACHER, """
+    class C:
+        __repr__ = forbidden
+    tried()
+    "%r" % (C(),)
+""", aims=Canary.FORBIDDEN)  # fmt: skip
+_add("format-lent", "a field reads what the host's object keeps", sources.RONACHER, """
+    tried()
+    tell("{0.secret}".format(lend("object")))
+""")  # fmt: skip
+
+__all__ = ["FAMILY"]
