@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from windtunnel.sessions.callbacks import Callback, Callbacks
     from windtunnel.sessions.capabilities.constraint import CapabilityConstraint
     from windtunnel.sessions.capabilities.context import CapabilityContext
     from windtunnel.sessions.capabilities.current import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         GuestError,
         SessionClosedError,
     )
+    from windtunnel.sessions.executing import EngineExecutor
     from windtunnel.sessions.fake.answers import (
         MockRequest,
         Script,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
         HostFunction,
         host_function,
     )
+    from windtunnel.sessions.opening import executor, known_engines, open
     from windtunnel.sessions.protocol import (
         CapabilityChecker,
         ExecRecord,
@@ -59,9 +62,13 @@ if TYPE_CHECKING:
         Session,
         Timings,
     )
+    from windtunnel.sessions.session import EngineSession, SessionBusyError
+    from windtunnel.sessions.values import ValueCrossingError
 
 # Every public name, and the module of this room that has it.
 _HOMES: dict[str, str] = {
+    "Callback": "callbacks",
+    "Callbacks": "callbacks",
     "Capabilities": "capabilities.current",
     "CapabilityChecker": "protocol",
     "CapabilityConstraint": "capabilities.constraint",
@@ -73,13 +80,17 @@ _HOMES: dict[str, str] = {
     "carry": "capabilities.current",
     "CarryingThreadPool": "capabilities.current",
     "current_context": "capabilities.current",
+    "EngineExecutor": "executing",
+    "EngineSession": "session",
     "ExecRecord": "protocol",
     "ExecResult": "protocol",
     "Executor": "protocol",
+    "executor": "opening",
     "FunctionMock": "fake.functions",
     "GuestError": "errors",
     "host_function": "hosting",
     "HostFunction": "hosting",
+    "known_engines": "opening",
     "Limits": "protocol",
     "MockAsyncExecutor": "fake.executor",
     "MockCapabilityManager": "fake.manager",
@@ -89,16 +100,21 @@ _HOMES: dict[str, str] = {
     "MockFunctionCall": "fake.records",
     "MockREPLSession": "fake.session",
     "MockRequest": "fake.answers",
+    "open": "opening",
     "Script": "fake.answers",
     "seal": "capabilities.sealed",
     "SealLedger": "capabilities.sealed",
     "Session": "protocol",
+    "SessionBusyError": "session",
     "SessionClosedError": "errors",
     "Timings": "protocol",
     "unseal": "capabilities.sealed",
+    "ValueCrossingError": "values",
 }
 
 __all__ = [
+    "Callback",
+    "Callbacks",
     "Capabilities",
     "CapabilityChecker",
     "CapabilityConstraint",
@@ -108,6 +124,8 @@ __all__ = [
     "CapabilityUse",
     "CapabilityViolation",
     "CarryingThreadPool",
+    "EngineExecutor",
+    "EngineSession",
     "ExecRecord",
     "ExecResult",
     "Executor",
@@ -126,11 +144,16 @@ __all__ = [
     "Script",
     "SealLedger",
     "Session",
+    "SessionBusyError",
     "SessionClosedError",
     "Timings",
+    "ValueCrossingError",
     "carry",
     "current_context",
+    "executor",
     "host_function",
+    "known_engines",
+    "open",
     "seal",
     "unseal",
 ]

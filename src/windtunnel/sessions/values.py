@@ -139,9 +139,49 @@ def decode(data: bytes) -> Any:
     return value
 
 
-def walk(value: object) -> Iterator[tuple[str, object]]:
+def check(value: object, *, called: str = "value", utf8: bool = False) -> None:
+    """Make sure that a value crosses, without carrying it.
+
+    :param called: what the value is called in the error.
+    :param utf8: whether text must be UTF-8, which lone surrogates are not.
+    :raises ValueCrossingError: as :func:`encode` does.
+    """
+    stack: list[tuple[object, bool]] = [(value, False)]
+    open_now: set[int] = set()
+    while stack:
+        item, members_done = stack.pop()
+        kind = type(item)
+        if kind is str:
+            if utf8 and _has_surrogates(item):  # type: ignore[arg-type]
+                path, _ = _where(value, item, called)
+                raise refused(path, "a str with a lone surrogate")
+        elif kind is datetime or kind is time:
+            _zone(item)  # type: ignore[arg-type]
+        elif kind in _LEAVES:
+            pass
+        elif kind not in _CONTAINERS:
+            raise refused(*_where(value, item, called))
+        elif members_done:
+            open_now.discard(id(item))
+        else:
+            if id(item) in open_now:
+                raise refused(called, "a container that holds itself")
+            open_now.add(id(item))
+            stack.append((item, True))
+            stack += [(member, False) for member in _members(item)]
+
+
+def _has_surrogates(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def walk(value: object, called: str = "value") -> Iterator[tuple[str, object]]:
     """Every value within ``value``, itself first, with its path; a cycle is walked once."""
-    stack: list[tuple[str, object]] = [("value", value)]
+    stack: list[tuple[str, object]] = [(called, value)]
     seen: set[int] = set()
     while stack:
         path, item = stack.pop()
@@ -152,11 +192,11 @@ def walk(value: object) -> Iterator[tuple[str, object]]:
         stack += reversed(list(_named_members(path, item)))
 
 
-def _where(value: object, unfit: object) -> tuple[str, str]:
-    for path, item in walk(value):
+def _where(value: object, unfit: object, called: str = "value") -> tuple[str, str]:
+    for path, item in walk(value, called):
         if item is unfit:
             return path, f"a {type(item).__qualname__}"
-    return "value", f"a {type(unfit).__qualname__}"
+    return called, f"a {type(unfit).__qualname__}"
 
 
 def _named_members(path: str, item: object) -> Iterator[tuple[str, object]]:
@@ -345,4 +385,13 @@ LEAVES: Iterable[type] = tuple(_LEAVES)
 CONTAINERS: Iterable[type] = tuple(_CONTAINERS)
 """The types that hold others."""
 
-__all__ = ["CONTAINERS", "LEAVES", "ValueCrossingError", "decode", "encode", "refused", "walk"]
+__all__ = [
+    "CONTAINERS",
+    "LEAVES",
+    "ValueCrossingError",
+    "check",
+    "decode",
+    "encode",
+    "refused",
+    "walk",
+]

@@ -1,0 +1,377 @@
+"""The engine ``monty``: pydantic-monty, a Python interpreter in Rust, in worker processes.
+
+The library keeps a pool of workers; a guest has one of them from its first run to its reset. What
+this module adds is what the pool leaves open: wall-clock limits that hold while the host sleeps
+for the guest, output limits, values that cross exactly, host functions that see positional and
+keyword arguments as they were, and errors under their own names.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import os
+import signal
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.core.clock import REAL_CLOCK
+from windtunnel.core.errors import MissingExtraError
+from windtunnel.own import forks, inventory
+from windtunnel.own.identity import ProcessIdentity
+from windtunnel.sessions.deadline import Alarm
+from windtunnel.sessions.engines import prelude
+from windtunnel.sessions.engines.outcome import Ended, Output, copied, crossable, failed
+from windtunnel.sessions.engines.rewriting import last_expression_to, name_checked
+from windtunnel.sessions.protocol import ExecResult, HostCall, Limits, Timings
+from windtunnel.sessions.values import ValueCrossingError
+
+if TYPE_CHECKING:
+    import pydantic_monty
+
+ISOLATION = (
+    "an interpreter without files, network, processes or environment, in a worker process of its"
+    " own; that process has the rights of this user, so a flaw in the interpreter would not be"
+    " contained"
+)
+# A worker whose owner was killed stops by itself after this, should no next run reap it before.
+_LONGEST_RUN_S = 24 * 3600.0
+_MANY = 2**31 - 1
+
+
+class MontyGuest:
+    """One session's place in a worker of the pool; see :class:`windtunnel.sessions.Guest`.
+
+    The limits of memory and depth are those of the first run since it was made or reset.
+    """
+
+    isolation = ISOLATION
+
+    def __init__(self, functions: Sequence[str]) -> None:
+        self._functions = tuple(functions)
+        self._worker: _Worker | None = None
+        self._pending: dict[str, Any] = {}
+        self._run: _Run | None = None
+        self._mutex = threading.Lock()
+        _guests.add(self)
+
+    def run(
+        self, code: str, *, inputs: Mapping[str, Any], limits: Limits, host: HostCall
+    ) -> ExecResult:
+        """Run code, keep its names."""
+        given = {name_checked(name, "an input's name"): crossable(inputs[name]) for name in inputs}
+        rewritten = last_expression_to(prelude.OUT, code)
+        checked = rewritten is not None
+        return self._feed(code if rewritten is None else rewritten, given, limits, host, checked)
+
+    def call(
+        self,
+        function: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        limits: Limits,
+        host: HostCall,
+    ) -> ExecResult:
+        """Call a function that earlier code defined."""
+        name = name_checked(function, "a function's name")
+        given = {prelude.ARGS: crossable(list(args)), prelude.KWARGS: crossable(dict(kwargs))}
+        code = f"{prelude.OUT}(({name}(*{prelude.ARGS}, **{prelude.KWARGS})))"
+        return self._feed(code, given, limits, host, checked=True)
+
+    def assign(self, name: str, value: Any) -> None:
+        """Bind a name."""
+        # A copy: it is handed over at the next run, and is what it is now.
+        self._pending[name_checked(name)] = copied(crossable(value))
+
+    def reset(self) -> None:
+        """Forget every name."""
+        self._pending.clear()
+        self._discard()
+
+    def interrupt(self) -> None:
+        """End what runs now by killing its worker; its names are lost."""
+        with self._mutex:
+            if self._run is not None:
+                self._run.end("InterruptedError", "it was interrupted")
+
+    def close(self) -> None:
+        """Give the worker back."""
+        self.reset()
+
+    def _feed(
+        self, code: str, given: dict[str, Any], limits: Limits, host: HostCall, checked: bool
+    ) -> ExecResult:
+        began = REAL_CLOCK.monotonic()
+        if self._worker is None:
+            self._worker = _Worker(self._functions, limits)
+        worker = self._worker
+        run = _Run(worker, limits, host, self._functions)
+        with self._mutex:
+            self._run = run
+        ready = REAL_CLOCK.monotonic()
+        try:
+            with Alarm(limits.timeout_s, run.end_late):
+                outcome = self._outcome(run, code, given, checked)
+        finally:
+            with self._mutex:
+                self._run = None
+            if not run.usable():
+                self._discard()
+        if run.escaped is not None:
+            raise run.escaped
+        timings = Timings(start_s=ready - began, run_s=REAL_CLOCK.monotonic() - ready)
+        return run.result(outcome, timings)
+
+    def _outcome(self, run: _Run, code: str, given: dict[str, Any], checked: bool) -> ExecResult:
+        try:
+            if self._pending:
+                # On their own, so that they are bound also where the code does not parse.
+                run.feed("", self._pending)
+                self._pending.clear()
+            value = run.feed(code, given)
+            return ExecResult(ok=True, value=prelude.value_of(value, checked))
+        except ValueCrossingError as error:
+            return failed("ValueCrossingError", error.found)
+        except _Failed as error:
+            return failed(*error.args)
+
+    def _discard(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.give_back()
+
+    def keep_after_fork(self) -> None:
+        """In a forked child: never let go of what belongs to the parent."""
+        if self._worker is not None:
+            self._worker.keep_for_ever()
+            self._worker = None
+        self._mutex = threading.Lock()
+
+
+class _Failed(Exception):
+    """What the guest ended with: the type's name and the message."""
+
+
+class _Run:
+    """One feed of code, and what ends it early."""
+
+    def __init__(
+        self, worker: _Worker, limits: Limits, host: HostCall, functions: Sequence[str]
+    ) -> None:
+        self.escaped: BaseException | None = None
+        self._worker = worker
+        self._limits = limits
+        self._host = host
+        self._functions = functions
+        self._ended = Ended()
+        self._output = Output(limits.output_bytes)
+        self._raised: list[Exception] = []
+        self._dead = False
+
+    # -- ending it, from any thread
+
+    def end(self, error_type: str, message: str) -> None:
+        """Kill the worker, for that reason where it is the first."""
+        if self._ended.because(error_type, message):
+            self._worker.kill()
+
+    def end_late(self) -> None:
+        self.end("TimeoutError", f"it ran longer than {self._limits.timeout_s:g} s")
+
+    # -- running it
+
+    def feed(self, code: str, inputs: dict[str, Any]) -> Any:
+        import pydantic_monty as monty
+
+        try:
+            return self._worker.session.feed_run(
+                code,
+                inputs=inputs,
+                external_lookup={prelude.HOST: self._call_host},
+                print_callback=self._print,
+                os=self._os,
+            )
+        except (monty.MontySyntaxError, monty.MontyRuntimeError) as error:
+            raise self._failure(error) from None
+        except monty.MontyCrashedError as error:
+            self._dead = True
+            raise _Failed("GuestDiedError", str(error)) from None
+        except UnicodeEncodeError as error:
+            raise _Failed("SyntaxError", str(error)) from None
+
+    def usable(self) -> bool:
+        """Whether the worker serves on."""
+        return not self._dead and not self._ended.reason and self.escaped is None
+
+    def result(self, outcome: ExecResult, timings: Timings) -> ExecResult:
+        """What the run comes to, with what it printed."""
+        return self._ended.result(outcome, self._output.text, timings, names_lost=self._dead)
+
+    def _failure(self, error: Any) -> _Failed:
+        kind, message = type(error.exception()).__name__, error.display("msg")
+        if kind == "MemoryError":
+            # A full heap fails whatever comes next too, and one too large ended the worker.
+            self._dead = not self._worker.serves()
+        for raised in reversed(self._raised):
+            if message in (str(raised), *map(str, raised.args[:1])):
+                return _Failed(type(raised).__name__, str(raised))
+        return _Failed(kind, message)
+
+    def _print(self, stream: str, text: str) -> None:
+        if not self._output.add(text):
+            self.end("OutputLimitError", f"it printed more than {self._output.limit} bytes")
+
+    def _call_host(self, name: object, packed: object) -> object:
+        self._ended.refuse_to_go_on()
+        try:
+            args, kwargs = prelude.arguments_of(name, packed, self._functions)
+            assert isinstance(name, str)
+            return crossable(self._host(name, args, kwargs), "the value of " + name)
+        except Exception as error:
+            self._raised.append(error)
+            raise
+        except BaseException as error:
+            # Cancelled, or told to exit: not for the guest to catch.
+            self.escaped = error
+            self.end("InterruptedError", "it was interrupted")
+            raise
+
+    def _os(self, *, name: str, args: tuple[Any, ...], **_: Any) -> object:
+        if name in ("time.sleep", "asyncio.sleep"):
+            # Slept here, where the sleeper can be woken; the pool's own sleep could not be.
+            self._ended.wait(_seconds(args))
+            self._ended.refuse_to_go_on()
+            return None
+        import pydantic_monty
+
+        return pydantic_monty.NOT_HANDLED
+
+
+def _seconds(args: tuple[Any, ...]) -> float:
+    seconds = args[0] if args and isinstance(args[0], int | float) else 0.0
+    return min(max(float(seconds), 0.0), threading.TIMEOUT_MAX)
+
+
+class _Worker:
+    """A checked-out worker process."""
+
+    def __init__(self, functions: Sequence[str], limits: Limits) -> None:
+        self.session = _checked_out(limits)
+        pid = self.session.worker_pid
+        assert pid is not None
+        self._identity = ProcessIdentity.of(pid)
+        _on_record(self._identity)
+        self.session.feed_run(prelude.source(functions))
+
+    def kill(self) -> None:
+        if self._identity is not None:
+            self._identity.signal(signal.SIGKILL)
+
+    def serves(self) -> bool:
+        """Whether it can still run anything."""
+        try:
+            return bool(self.session.feed_run("[0] == [0]") is True)
+        except Exception:
+            return False
+
+    def give_back(self) -> None:
+        # Its end is told by exceptions of several types; it is gone either way.
+        with contextlib.suppress(Exception):
+            self.session.__exit__(None, None, None)
+
+    def keep_for_ever(self) -> None:
+        _immortal(self.session)
+
+
+def _checked_out(limits: Limits) -> pydantic_monty.MontySession:
+    wanted: pydantic_monty.ResourceLimits = {
+        "max_suspensions": _MANY,
+        "max_feed_duration_secs": max(_LONGEST_RUN_S, limits.timeout_s or 0.0),
+    }
+    if limits.memory_mb is not None:
+        wanted["max_memory"] = limits.memory_mb << 20
+    wanted["max_recursion_depth"] = limits.recursion if limits.recursion is not None else 100_000
+    session = _pool().checkout(limits=wanted, os_policy={"sleep": "call_host"})
+    session.__enter__()
+    return session
+
+
+# -- the pool, one a process
+
+_guests: weakref.WeakSet[MontyGuest] = weakref.WeakSet()
+_made: pydantic_monty.Monty | None = None
+_making = threading.Lock()
+_recorded: dict[ProcessIdentity, int] = {}
+
+
+def _pool() -> pydantic_monty.Monty:
+    global _made
+    with _making:
+        if _made is None:
+            try:
+                import pydantic_monty
+            except ImportError as error:
+                raise MissingExtraError("sessions", needed_for="the engine monty") from error
+            # As many as there are sessions: one waiting for another's worker could wait for ever.
+            pool = pydantic_monty.Monty(min_processes=1, max_processes=4096)
+            _immortal(pool)
+            _made = pool.__enter__()
+            atexit.register(_end, os.getpid())
+        return _made
+
+
+def _on_record(identity: ProcessIdentity | None) -> None:
+    """Have the next run end the worker, should this process be killed while it is busy."""
+    if identity is None:
+        return
+    with _making:
+        if identity in _recorded:
+            return
+        for gone in [known for known in _recorded if not known.alive]:
+            inventory.current().drop(_recorded.pop(gone))
+        _recorded[identity] = inventory.current().take(
+            "process",
+            pid=identity.pid,
+            start=identity.start,
+            world=identity.world,
+            signal=int(signal.SIGKILL),
+        )
+
+
+def _end(owner: int) -> None:
+    """Let the workers go, as this process's last act."""
+    global _made
+    if _made is None or os.getpid() != owner:
+        return
+    for guest in list(_guests):
+        guest.close()
+    pool, _made = _made, None
+    pool.__exit__(None, None, None)
+    for number in _drained():
+        inventory.current().drop(number)
+
+
+def _drained() -> Iterator[int]:
+    while _recorded:
+        yield _recorded.popitem()[1]
+
+
+def _immortal(thing: object) -> None:
+    """Keep a thing for as long as the process lives: in a forked child its destructor would end
+    the workers of the parent."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def _forget() -> None:
+    global _made, _making
+    for guest in list(_guests):
+        guest.keep_after_fork()
+    _made, _making = None, threading.Lock()
+    _recorded.clear()
+
+
+forks.in_child(_forget)

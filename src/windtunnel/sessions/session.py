@@ -1,0 +1,486 @@
+"""Sessions and executors over an engine's guest."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.core.clock import REAL_CLOCK, Clock
+from windtunnel.core.errors import UsageError
+from windtunnel.sessions.callbacks import MISSING, Callback, Callbacks, OnError
+from windtunnel.sessions.capabilities.context import CapabilityContext
+from windtunnel.sessions.capabilities.current import current_context, in_scope
+from windtunnel.sessions.capabilities.token import CapabilityToken
+from windtunnel.sessions.engines.rewriting import name_checked
+from windtunnel.sessions.errors import GuestError, SessionClosedError
+from windtunnel.sessions.hosting import HostFunction
+from windtunnel.sessions.job import GRACE_S, Job, Work, inside
+from windtunnel.sessions.protocol import (
+    Engine,
+    ExecRecord,
+    ExecResult,
+    Grants,
+    Guest,
+    HostCall,
+    Limits,
+)
+from windtunnel.sessions.turns import Turns
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+HISTORY_KEPT = 10_000
+RESET = "reset"
+INTERRUPTED = "InterruptedError"
+
+
+class SessionBusyError(UsageError):
+    """A host function used the session that waits for it, which could wait for ever."""
+
+
+class EngineSession:
+    """A session over an engine; made by :func:`windtunnel.sessions.open`.
+
+    Calls made at the same time take turns in the order they came, from any thread or loop. The
+    methods that end in ``_sync`` do the same without a loop, or inside a running one, which they
+    block; async host functions then run on a loop of their own.
+
+    >>> import asyncio
+    >>> from windtunnel import sessions
+    >>> async def main():
+    ...     async with sessions.open("monty") as session:
+    ...         await session.run("def double(n): return 2 * n")
+    ...         return await session.call("double", 21)
+    >>> asyncio.run(main())
+    42
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        functions: Iterable[HostFunction] = (),
+        capabilities: CapabilityContext | Iterable[CapabilityToken] | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        name: str = "session",
+        clock: Clock = REAL_CLOCK,
+    ) -> None:
+        self.name = name
+        self.limits = limits
+        self.callbacks = Callbacks()
+        """The callbacks made of its functions, by name."""
+        self._functions = by_name(functions)
+        self._capabilities = held_as(capabilities, name, clock)
+        self._clock = clock
+        self._engine = engine
+        self._turns = Turns()
+        self._job: Job | None = None
+        self._history: collections.deque[ExecRecord] = collections.deque(maxlen=HISTORY_KEPT)
+        self._closed = False
+        self._mutex = threading.Lock()
+        self._have(engine(tuple(self._functions)))
+
+    # -- what it is
+
+    @property
+    def capabilities(self) -> CapabilityContext:
+        """What its code may use."""
+        return self._capabilities
+
+    @property
+    def history(self) -> Sequence[ExecRecord]:
+        """What was executed since it was opened or reset, oldest first; the last ten thousand."""
+        return tuple(self._history)
+
+    @property
+    def isolation(self) -> str:
+        """What keeps its code in, in one sentence that names what does not."""
+        return self._guest.isolation
+
+    @property
+    def functions(self) -> Mapping[str, HostFunction]:
+        """The host functions its code may call."""
+        return dict(self._functions)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    # -- running code
+
+    async def run(
+        self,
+        code: str,
+        *,
+        timeout_s: float | None = None,
+        grants: Grants = None,
+        inputs: Mapping[str, Any] | None = None,
+    ) -> ExecResult:
+        """Run ``code`` with the names of ``inputs`` defined; all names live on.
+
+        Cancelling the await ends the code for certain.
+
+        :param timeout_s: seconds until it is ended; None for the session's own limit.
+        :param grants: what it may use, at most what the session may; None for just that.
+        :raises CapabilityDenied: for grants beyond what the session may use.
+        :raises ValueCrossingError: for an input that the engine cannot hold.
+        :raises SessionClosedError: after it was closed.
+        """
+        return await self._awaited("run", code, _run(code, inputs), timeout_s, grants)
+
+    def run_sync(
+        self,
+        code: str,
+        *,
+        timeout_s: float | None = None,
+        grants: Grants = None,
+        inputs: Mapping[str, Any] | None = None,
+    ) -> ExecResult:
+        """:meth:`run`, blocking. Ctrl-C ends the code."""
+        return self._waited_for("run", code, _run(code, inputs), timeout_s, grants)
+
+    async def call(
+        self, function: str, /, *args: Any, timeout_s: float | None = None, **kwargs: Any
+    ) -> Any:
+        """Call a function that its code defined.
+
+        :raises GuestError: where it fails, with the guest's error type.
+        :raises ValueCrossingError: for an argument that the engine cannot hold.
+        """
+        work = _call(function, args, kwargs)
+        return _value(await self._awaited("call", function, work, timeout_s))
+
+    def call_sync(
+        self, function: str, /, *args: Any, timeout_s: float | None = None, **kwargs: Any
+    ) -> Any:
+        """:meth:`call`, blocking."""
+        work = _call(function, args, kwargs)
+        return _value(self._waited_for("call", function, work, timeout_s))
+
+    async def define(self, name: str, value: Any) -> None:
+        """Give the guest a value by name, exactly as it is here.
+
+        :raises ValueCrossingError: for one that the engine cannot hold.
+        :raises UsageError: for a name that is none.
+        """
+        await self._awaited("define", name, _define(name, value))
+
+    def define_sync(self, name: str, value: Any) -> None:
+        """:meth:`define`, blocking."""
+        self._waited_for("define", name, _define(name, value))
+
+    def callback(
+        self,
+        name: str,
+        *,
+        default: Any = MISSING,
+        on_error: OnError | None = None,
+        timeout_s: float | None = None,
+    ) -> Callback:
+        """A Python callable of the guest's function ``name``, also found in :attr:`callbacks`.
+
+        :param default: what a call gives where the function fails.
+        :param on_error: is given the :class:`GuestError` and says what the call gives.
+
+        >>> from windtunnel import sessions
+        >>> with sessions.open("monty") as session:
+        ...     ran = session.run_sync("def half(n): return 1 / n")
+        ...     half = session.callback("half", default=None)
+        ...     half(2), half(0)
+        (0.5, None)
+        """
+        made = Callback(self, name, default=default, on_error=on_error, timeout_s=timeout_s)
+        return self.callbacks.add(made)
+
+    # -- its life
+
+    async def reset(self) -> None:
+        """Forget every name and the history; capabilities stay."""
+        await self._awaited(RESET, "", _reset)
+        self._history.clear()
+
+    def reset_sync(self) -> None:
+        """:meth:`reset`, blocking."""
+        self._waited_for(RESET, "", _reset)
+        self._history.clear()
+
+    async def close(self) -> None:
+        """End the guest and what it runs. Twice is allowed."""
+        if not self._begin_to_close():
+            return
+        import anyio
+
+        with anyio.CancelScope(shield=True):
+            await _aside().in_thread(self._finish_to_close)
+
+    def close_sync(self) -> None:
+        """:meth:`close`, blocking."""
+        if self._begin_to_close():
+            self._finish_to_close()
+
+    async def __aenter__(self) -> EngineSession:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __enter__(self) -> EngineSession:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close_sync()
+
+    def __repr__(self) -> str:
+        return f"<EngineSession {self.name}{' closed' if self._closed else ''}>"
+
+    # -- inside
+
+    async def _awaited(
+        self,
+        kind: str,
+        code: str,
+        work: Work,
+        timeout_s: float | None = None,
+        grants: Grants = None,
+    ) -> ExecResult:
+        aside = _aside()
+        with self._asked(kind, code, timeout_s, grants) as asked:
+            turn = self._turns.take()
+            if turn is not None:
+                try:
+                    await aside.in_thread(turn.wait)
+                except BaseException:
+                    self._give_up(turn)
+                    raise
+            job = self._begin(work, asked)
+            return self._ended(job, asked, await aside.awaited(job))
+
+    def _waited_for(
+        self,
+        kind: str,
+        code: str,
+        work: Work,
+        timeout_s: float | None = None,
+        grants: Grants = None,
+    ) -> ExecResult:
+        aside = _aside()
+        with self._asked(kind, code, timeout_s, grants) as asked:
+            turn = self._turns.take()
+            if turn is not None:
+                try:
+                    turn.wait()
+                except BaseException:
+                    self._give_up(turn)
+                    raise
+            job = self._begin(work, asked)
+            return self._ended(job, asked, aside.waited_for(job))
+
+    @contextlib.contextmanager
+    def _asked(
+        self, kind: str, code: str, timeout_s: float | None, grants: Grants
+    ) -> Iterator[_Asked]:
+        """What is asked for, under the capabilities that it is asked for with."""
+        self._refuse_where_unusable()
+        limits = self.limits
+        if timeout_s is not None:
+            limits = dataclasses.replace(limits, timeout_s=timeout_s)
+        with narrowed(self._capabilities, grants).scope() as context:
+            asked = _Asked(kind, code, context, context.limits(limits), self._clock.time(), _now())
+            try:
+                yield asked
+            except UsageError:
+                raise
+            except BaseException as error:
+                stopped = ExecResult(
+                    ok=False, error=f"stopped by {type(error).__name__}", error_type=INTERRUPTED
+                )
+                self._remember(asked, stopped)
+                raise
+
+    def _refuse_where_unusable(self) -> None:
+        if self._closed:
+            raise SessionClosedError(name=self.name)
+        if inside(self):
+            raise SessionBusyError(
+                f"the session {self.name} is used by a host function that it waits for",
+                fix="open another session for it, or return first",
+            )
+
+    def _give_up(self, turn: threading.Event) -> None:
+        self._turns.give_up(turn)
+        turn.set()  # the thread that waits for it may go
+
+    def _begin(self, work: Work, asked: _Asked) -> Job:
+        if self._closed:
+            self._turns.leave()
+            raise SessionClosedError(name=self.name)
+        asked.began = _now()
+        job = Job(self, self._guest, self._functions, work, asked.limits, self._turns.leave)
+        self._job = job
+        if self._closed:
+            job.interrupt()
+        return job
+
+    def _ended(self, job: Job, asked: _Asked, result: ExecResult | None) -> ExecResult:
+        if result is None:
+            # A host function does not return. Its thread keeps the old guest until it does.
+            self._finalizer.detach()
+            self._have(self._engine(tuple(self._functions)))
+            result = job.abandoned()
+        timings = dataclasses.replace(
+            result.timings, start_s=result.timings.start_s + asked.began - asked.at
+        )
+        result = dataclasses.replace(result, timings=timings)
+        self._remember(asked, result)
+        return result
+
+    def _remember(self, asked: _Asked, result: ExecResult) -> None:
+        if asked.kind != RESET:
+            self._history.append(
+                ExecRecord(
+                    kind=asked.kind,
+                    code=asked.code,
+                    result=result,
+                    grants=asked.context.types(),
+                    started=asked.started,
+                )
+            )
+
+    def _have(self, guest: Guest) -> None:
+        self._guest = guest
+        # For a session that nobody closes: its process must not outlive it.
+        self._finalizer = weakref.finalize(self, guest.close)
+
+    def _begin_to_close(self) -> bool:
+        with self._mutex:
+            if self._closed:
+                return False
+            self._closed = True
+        if self._job is not None:
+            self._job.interrupt()
+        return True
+
+    def _finish_to_close(self) -> None:
+        turn = self._turns.take()
+        if turn is not None and not turn.wait(GRACE_S):
+            self._give_up(turn)
+        self._finalizer()
+        self._turns.leave()
+
+
+@dataclasses.dataclass(slots=True)
+class _Asked:
+    kind: str
+    code: str
+    context: CapabilityContext
+    limits: Limits
+    started: float
+    at: float
+    began: float = 0.0
+
+
+def by_name(functions: Iterable[HostFunction]) -> dict[str, HostFunction]:
+    """Host functions by their names.
+
+    :raises UsageError: for what is none, and for two of one name.
+    """
+    found: dict[str, HostFunction] = {}
+    for function in functions:
+        if not isinstance(function, HostFunction):
+            raise UsageError(
+                "a host function says what capability it needs",
+                found=repr(function),
+                fix='decorate it: @sessions.host_function(needs="fs.read", resource="path")',
+            )
+        if function.name in found:
+            raise UsageError("two host functions have one name", found=function.name)
+        found[name_checked(function.name, "a host function's name")] = function
+    return found
+
+
+def held_as(
+    capabilities: CapabilityContext | Iterable[CapabilityToken] | None, name: str, clock: Clock
+) -> CapabilityContext:
+    """The context of what a session is opened with.
+
+    :raises CapabilityDenied: for tokens beyond what the current context holds, where one is.
+    """
+    if isinstance(capabilities, CapabilityContext):
+        return capabilities
+    above = current_context() if in_scope() else None
+    if capabilities is None:
+        return above or CapabilityContext(name, clock=clock)
+    return CapabilityContext(name, above, capabilities, clock=clock, inherit=False)
+
+
+def narrowed(held: CapabilityContext, grants: Grants) -> CapabilityContext:
+    """The context of one execution: what is held, or only what of it is granted.
+
+    :raises CapabilityDenied: for grants beyond what is held.
+    """
+    if grants is None:
+        return held
+    if isinstance(grants, CapabilityContext):
+        above: CapabilityContext | None = grants
+        while above is not None:
+            if above is held:
+                return grants
+            above = above.parent_context
+        grants = grants.tokens()
+    return held.child("grants", grants, inherit=False)
+
+
+def _value(result: ExecResult) -> Any:
+    if not result.ok:
+        raise GuestError(result.error_type, result.error)
+    return result.value
+
+
+def _run(code: str, inputs: Mapping[str, Any] | None) -> Work:
+    given = dict(inputs or {})
+    return lambda guest, host, limits: guest.run(code, inputs=given, limits=limits, host=host)
+
+
+def _call(function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Work:
+    return lambda guest, host, limits: guest.call(function, args, kwargs, limits=limits, host=host)
+
+
+def _define(name: str, value: Any) -> Work:
+    def work(guest: Guest, host: HostCall, limits: Limits) -> ExecResult:
+        guest.assign(name, value)
+        return ExecResult(ok=True)
+
+    return work
+
+
+def _reset(guest: Guest, host: HostCall, limits: Limits) -> ExecResult:
+    guest.reset()
+    return ExecResult(ok=True)
+
+
+def _now() -> float:
+    return REAL_CLOCK.monotonic()
+
+
+def _aside() -> ModuleType:
+    # Needs anyio, which whoever only names these classes may not have.
+    from windtunnel.sessions import aside
+
+    return aside
