@@ -22,17 +22,20 @@ from windtunnel.core.settings import FIELDS, Settings, read_pyproject
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from windtunnel.bench.fixtures import Benchmark, BenchmarkAsync
     from windtunnel.core.flakiness import Flakiness
     from windtunnel.models.server import ModelServer
     from windtunnel.own.fixtures import Leases, PortLease, PostgresLease, RedisLease
     from windtunnel.record import Record
     from windtunnel.run.session import Role, RunState
+    from windtunnel.sessions import CapabilityContext, Executor, Session
     from windtunnel.sim import World
 
 _MARKERS = (
     "flaky(reruns=1, reruns_delay=0, only_on=[]): run a failed test again up to `reruns` times",
     "quarantine(reason=..., until=DATE): run and record the test, but never fail the run by it",
     "simulated(seeds=10, **world): run an async test in the simulated world, once a seed",
+    "session(engine, functions=[], capabilities=[], limits=...): what the fixtures give",
     "lease(name, amount=1): hold that much of a named resource while the test runs",
 )
 
@@ -172,6 +175,8 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 def pytest_configure(config: pytest.Config) -> None:
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
+    if not config.pluginmanager.has_plugin("benchmark"):  # pytest-benchmark's own name
+        config.pluginmanager.register(_BenchmarkFixture(), "windtunnel-benchmark")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -325,3 +330,46 @@ def model_server(request: pytest.FixtureRequest) -> Iterator[ModelServer]:
     from windtunnel.models import fixtures
 
     yield from fixtures.model_server(request)
+
+
+@pytest.fixture
+def benchmark_async(request: pytest.FixtureRequest) -> BenchmarkAsync:
+    """Awaited with a function, it measures it: ``result = await benchmark_async(fn)``."""
+    from windtunnel.bench import fixtures
+
+    return fixtures.benchmark_async(request)
+
+
+class _BenchmarkFixture:
+    """Registered where pytest-benchmark is absent."""
+
+    @pytest.fixture
+    def benchmark(self, request: pytest.FixtureRequest) -> Benchmark:
+        """Measures a function, and returns what it returns: ``benchmark(fn, *args)``."""
+        from windtunnel.bench import fixtures
+
+        return fixtures.benchmark(request)
+
+
+@pytest.fixture
+def capabilities(request: pytest.FixtureRequest) -> Iterator[CapabilityContext]:
+    """What guest code of this test may do: a capability context, current while it runs."""
+    from windtunnel.sessions import fixtures
+
+    yield from fixtures.capabilities(request)
+
+
+@pytest.fixture
+def session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    """A session of the engine that the marker `session` or the setting `engine` names."""
+    from windtunnel.sessions import fixtures
+
+    yield from fixtures.session(request)
+
+
+@pytest.fixture
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    """An executor of that engine; code has the capabilities that `execute` is given."""
+    from windtunnel.sessions import fixtures
+
+    yield from fixtures.executor(request)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from windtunnel.bench.comparing import compare as compare
     from windtunnel.bench.decision import Change as Change
     from windtunnel.bench.decision import Rule as Rule
+    from windtunnel.bench.fixtures import CallsFailedError as CallsFailedError
     from windtunnel.bench.measuring import FailedResultError as FailedResultError
     from windtunnel.bench.measuring import measure as measure
     from windtunnel.bench.measuring import measure_async as measure_async
@@ -29,10 +30,13 @@ if TYPE_CHECKING:
     from windtunnel.bench.processes import ProcessFailedError as ProcessFailedError
     from windtunnel.bench.ranksum import mann_whitney as mann_whitney
     from windtunnel.bench.result import Result as Result
+    from windtunnel.bench.tester import Overhead as Overhead
     from windtunnel.bench.tester import PerformanceTester as PerformanceTester
     from windtunnel.bench.tester import quick_benchmark as quick_benchmark
 
 _HOMES = {
+    "Overhead": "tester",
+    "CallsFailedError": "fixtures",
     "mann_whitney": "ranksum",
     "Rule": "decision",
     "compare": "comparing",
@@ -50,10 +54,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "CallsFailedError",
     "Change",
     "Comparison",
     "FailedResultError",
     "Memory",
+    "Overhead",
     "PerformanceTester",
     "Plan",
     "ProcessFailedError",

@@ -210,11 +210,7 @@ def _in_threads(fn: Function, job: Job, clock: Clock, begun: float, tally: Tally
     if stopped:
         raise stopped[0]
     for mine in tallies:
-        tally.times += mine.times
-        tally.calls += mine.calls
-        tally.failed += mine.failed
-        tally.errors += mine.errors
-        tally.late += mine.late
+        tally.join(mine)
 
 
 async def _at_a_rate(fn: AsyncFunction, job: Job, clock: Clock, begun: float, tally: Tally) -> None:

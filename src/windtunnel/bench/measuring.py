@@ -11,7 +11,6 @@ import asyncio
 import dataclasses
 import functools
 import gc
-import sys
 from collections.abc import Callable, Generator
 from time import process_time
 from typing import Any, TypeAlias
@@ -24,7 +23,8 @@ from windtunnel.bench.result import Result
 from windtunnel.bench.steady import settled_at
 from windtunnel.bench.tally import Job, Tally
 from windtunnel.bench.target import is_async
-from windtunnel.core import UsageError
+from windtunnel.bench.virtual import LoopClock, in_simulation
+from windtunnel.core import REAL_CLOCK, UsageError
 
 Procedure: TypeAlias = Generator[Job, Tally, Result]
 
@@ -67,7 +67,7 @@ def measure(fn: Callable[..., Any], *args: Any, **options: Any) -> Result:
     >>> result.n, result.failures, 0 < result.min <= result.median <= result.max
     (1000, 0, True)
     """
-    plan = Plan.of(fn, args, options)
+    plan = _plan(fn, args, options)
     if plan.isolation == "process":
         from windtunnel.bench.isolated import measure_isolated
 
@@ -93,7 +93,7 @@ async def measure_async(fn: Callable[..., Any], *args: Any, **options: Any) -> R
     >>> asyncio.run(measure_async(answer, iterations=50, concurrency=5)).n
     50
     """
-    plan = Plan.of(fn, args, options)
+    plan = _plan(fn, args, options)
     if plan.isolation == "process":
         return await asyncio.to_thread(measure, fn, *args, **options)
     procedure, function = _procedure(plan), _counting_failures_async(fn, args, plan)
@@ -106,6 +106,13 @@ async def measure_async(fn: Callable[..., Any], *args: Any, **options: Any) -> R
         except BaseException:
             procedure.close()
             raise
+
+
+def _plan(fn: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Plan:
+    plan = Plan.of(fn, args, options)
+    if plan.clock is REAL_CLOCK and in_simulation():
+        return dataclasses.replace(plan, clock=LoopClock())
+    return plan
 
 
 def _finish(procedure: Procedure, make: Callable[[Job], Tally]) -> Result:
@@ -256,15 +263,6 @@ def _counting_failures_async(fn: Callable[..., Any], args: tuple[Any, ...], plan
             raise FailedResultError(repr(result)[:120])
 
     return judged
-
-
-def in_simulation() -> bool:
-    """Whether this moment belongs to a simulated world, whose time is virtual.
-
-    A world that runs has been imported; where none has, asking costs nothing.
-    """
-    inside = sys.modules.get("windtunnel.sim.inside")
-    return inside is not None and getattr(inside, "world", None) is not None
 
 
 def _loop_is_running() -> bool:

@@ -63,3 +63,12 @@ class Tally:
         if done:
             self.add(each, done)
         self.fail(each, error)
+
+    def join(self, other: Tally) -> None:
+        """Take in what another made, before or beside; the elapsed time adds up."""
+        self.times += other.times
+        self.calls += other.calls
+        self.failed += other.failed
+        self.errors += other.errors
+        self.late += other.late
+        self.elapsed_s += other.elapsed_s
