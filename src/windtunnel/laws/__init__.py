@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from windtunnel.laws.book import trigger as trigger
     from windtunnel.laws.case import Case as Case
     from windtunnel.laws.case import Completion as Completion
+    from windtunnel.laws.doubles import Difference as Difference
+    from windtunnel.laws.doubles import differences as differences
     from windtunnel.laws.errors import ContractError as ContractError
     from windtunnel.laws.errors import LawBrokenError as LawBrokenError
     from windtunnel.laws.errors import NothingToTest as NothingToTest
@@ -48,6 +50,7 @@ _HOMES: dict[str, str] = {
     "Completion": "case",
     "Contract": "base",
     "ContractError": "errors",
+    "Difference": "doubles",
     "Draw": "examples",
     "Finding": "running",
     "Law": "book",
@@ -58,6 +61,7 @@ _HOMES: dict[str, str] = {
     "Waiver": "waivers",
     "check": "running",
     "contract": "base",
+    "differences": "doubles",
     "entry_points": "subjects",
     "general": "",
     "law": "book",
@@ -73,6 +77,7 @@ __all__ = [
     "Completion",
     "Contract",
     "ContractError",
+    "Difference",
     "Draw",
     "Finding",
     "Law",
@@ -83,6 +88,7 @@ __all__ = [
     "Waiver",
     "check",
     "contract",
+    "differences",
     "entry_points",
     "general",
     "law",

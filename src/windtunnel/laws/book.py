@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, overload
 
 from windtunnel.laws.errors import ContractError
+from windtunnel.laws.subjects import Role
 
 Kind: TypeAlias = Literal["law", "scenario", "trigger"]
 LawFunction: TypeAlias = Callable[..., object]
@@ -38,6 +39,7 @@ class Law:
     :param match: a regular expression that the message of a trigger's error must contain.
     :param general: whether it came with the house; such a law runs with or without a loop.
     :param branches: what it must have come to for each subject, as it reports by ``draw.saw``.
+    :param role: of which subjects it is asked: of doubles alone, of what they stand for, of all.
     """
 
     function: LawFunction
@@ -50,6 +52,7 @@ class Law:
     match: str = ""
     general: bool = False
     branches: tuple[str, ...] = ()
+    role: Role = ""
 
     def __call__(self, *args: Any) -> Any:
         """Call the function."""
@@ -168,7 +171,11 @@ def scenario(function: LawFunction) -> Law:
 
 
 def general_law(
-    *, needs: tuple[str, ...], branches: tuple[str, ...] = (), examples: int | None = None
+    *,
+    needs: tuple[str, ...],
+    branches: tuple[str, ...] = (),
+    examples: int | None = None,
+    role: Role = "",
 ) -> Callable[[LawFunction], Law]:
     """Make a law of the house: it runs with a loop or without, and uses ``draw.case`` for all.
 
@@ -176,7 +183,9 @@ def general_law(
     """
 
     def make(function: LawFunction) -> Law:
-        return named(function, needs=needs, branches=branches, examples=examples, general=True)
+        return named(
+            function, needs=needs, branches=branches, examples=examples, role=role, general=True
+        )
 
     return make
 

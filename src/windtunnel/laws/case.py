@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from windtunnel.laws.base import Contract
@@ -57,6 +57,7 @@ class Case:
     :param config: the configuration that ``make`` is given.
     :param looping: whether an event loop runs.
     :param fixtures: what ``make`` is given by keyword.
+    :param others: every subject of the contract.
     """
 
     def __init__(
@@ -67,13 +68,20 @@ class Case:
         *,
         looping: bool = False,
         fixtures: Mapping[str, Any] | None = None,
+        others: Sequence[Subject] = (),
     ) -> None:
         self.contract = contract
         self.subject = subject
         self.config = config
         self.looping = looping
+        self.others = others
         self.fixtures = dict(fixtures or {})
         self._open: list[Any] = []
+
+    def stood_for(self) -> Case:
+        """Of a double: the same example with what it stands for."""
+        (real,) = (one for one in self.others if one.name == self.subject.stands_for)
+        return Case(self.contract, real, self.config, looping=self.looping, fixtures=self.fixtures)
 
     async def settled(self, value: Any) -> Any:
         """What a hook returned, awaited where it is awaitable."""

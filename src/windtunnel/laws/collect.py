@@ -16,9 +16,9 @@ from windtunnel.core.errors import WindtunnelError
 from windtunnel.laws.base import Contract
 from windtunnel.laws.entries import Entry, entries
 from windtunnel.laws.errors import NothingToTest, VacuousError
+from windtunnel.laws.reading import Reading, read
 from windtunnel.laws.running import Trial
-from windtunnel.laws.subjects import Subject, found
-from windtunnel.laws.waivers import Waiver, as_waivers
+from windtunnel.laws.subjects import Subject
 
 
 def node_of(collector: pytest.Collector, name: str, obj: type) -> pytest.Collector | None:
@@ -44,48 +44,40 @@ class ContractNode(pytest.Collector):
     def collect(self) -> Iterator[SubjectNode]:
         """One node a subject; a contract that cannot be read is a collection error."""
         try:
-            subjects = found(
-                self.contract.subjects, self.contract.doubles, of=self.contract.__name__
-            )
-            every = entries(self.contract)
-            names = [one.law.name for one in every.values()]
-            waivers = as_waivers(self.contract.waivers, names)
+            reading = read(self.contract)
         except WindtunnelError as error:
             raise self.CollectError(str(error)) from error
-        for subject in subjects:
+        for subject in reading.subjects:
             yield SubjectNode.from_parent(
-                self,
-                name=subject.title,
-                subject=subject,
-                every=list(every.values()),
-                waivers=waivers,
+                self, name=subject.title, subject=subject, reading=reading
             )
 
 
 class SubjectNode(pytest.Collector):
     """A subject of a contract: one child a law."""
 
-    def __init__(
-        self, *, subject: Subject, every: list[Entry], waivers: list[Waiver], **kwargs: Any
-    ) -> None:
+    def __init__(self, *, subject: Subject, reading: Reading, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.subject = subject
-        self.every = every
-        self.waivers = waivers
+        self.reading = reading
 
     def collect(self) -> Iterator[LawItem]:
         """One test a law that is asked, or that somebody took away."""
-        parent = self.parent
-        assert isinstance(parent, ContractNode)
-        for entry in self.every:
-            if not entry.missing:
-                nodeid = f"{self.nodeid}::{entry.title}"
-                test = _test(parent.contract, self.subject, entry, self.waivers, nodeid)
-                yield LawItem.from_parent(self, name=entry.title, callobj=test)
+        for entry in self.reading.asked(self.subject):
+            nodeid = f"{self.nodeid}::{entry.title}"
+            test = _test(self.reading, self.subject, entry, nodeid)
+            item = LawItem.from_parent(self, name=entry.title, callobj=test)
+            parent = self.parent.nodeid if self.parent is not None else ""
+            subject = self.subject
+            item.wt_law = [parent, entry.title, subject.name, subject.role, subject.stands_for]
+            yield item
 
 
 class LawItem(pytest.Function):
     """The test of one subject and one law."""
+
+    wt_law: list[str]
+    """The contract's node id, the law's title, the subject's name, role and whom it stands for."""
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """A vacuous law failed nowhere in particular: its message is all there is to show."""
@@ -94,23 +86,18 @@ class LawItem(pytest.Function):
         return super().repr_failure(excinfo)
 
 
-def _test(
-    contract: type[Contract],
-    subject: Subject,
-    entry: Entry,
-    waivers: list[Waiver],
-    nodeid: str,
-) -> Callable[..., None]:
+def _test(reading: Reading, subject: Subject, entry: Entry, nodeid: str) -> Callable[..., None]:
     def test(**fixtures: Any) -> None:
         __tracebackhide__ = True
         _refuse_left_out(entry)
         try:
-            left = Trial(contract(), subject, entry, fixtures=fixtures, waivers=waivers).run()
+            left = Trial(reading, subject, entry, fixtures=fixtures).run()
         except NothingToTest as why:
             pytest.skip(f"{entry.title}: {why}")
         left.tell(nodeid)
 
-    names = [one for one in inspect.signature(contract.make).parameters.values() if _asks(one)]
+    make = inspect.signature(reading.contract.make)
+    names = [one for one in make.parameters.values() if _asks(one)]
     vars(test).update(
         __signature__=inspect.Signature(names),
         __wrapped__=inspect.unwrap(entry.law.function),  # where reports say that it is

@@ -6,7 +6,7 @@ Attached to every run; it imports nothing of this room before a contract is coll
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ class LawsPart:
     def __init__(self) -> None:
         self._vacuous = 0
         self._otherwise = 0
+        self._outcomes: dict[tuple[str, ...], str] = {}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -32,6 +33,8 @@ class LawsPart:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Say on the report that the law was vacuous: it crosses to the process that decides."""
         report = yield
+        if (told := vars(item).get("wt_law")) is not None:
+            vars(report)["wt_law"] = told
         error = call.excinfo.value if call.excinfo is not None else None
         if getattr(error, "exit_code", None) == ExitCode.VACUOUS:
             vars(report)["wt_vacuous"] = True
@@ -42,6 +45,9 @@ class LawsPart:
         if report.failed:
             self._vacuous += 1 if getattr(report, "wt_vacuous", False) else 0
             self._otherwise += 0 if getattr(report, "wt_vacuous", False) else 1
+        told = getattr(report, "wt_law", None)
+        if told is not None and (report.when == "call" or not report.passed):
+            self._outcomes[tuple(told)] = report.outcome
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -49,6 +55,20 @@ class LawsPart:
         only = self._vacuous and not self._otherwise
         if only and session.exitstatus == pytest.ExitCode.TESTS_FAILED:
             session.exitstatus = int(ExitCode.VACUOUS)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Where a double keeps to a law that the real one breaks, or the other way round."""
+        lines = list(self._differences())
+        if lines:
+            terminalreporter.section("doubles that differ")
+            for line in lines:
+                terminalreporter.line(line, yellow=True)
+
+    def _differences(self) -> Iterator[str]:
+        for (contract, law, name, role, real), fake_s in self._outcomes.items():
+            real_s = self._outcomes.get((contract, law, real, "real", ""))
+            if role == "fake" and real_s is not None and fake_s != real_s:
+                yield f"{contract}: {law}: {name} {fake_s}, {real} {real_s}"
 
     def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> list[str]:
         """One line a contract: who is put to what, and what is not asked of them."""

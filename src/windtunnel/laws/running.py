@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from windtunnel.core.seed import Seed, run_seed
@@ -12,13 +12,13 @@ from windtunnel.core.verdict import Verdict
 from windtunnel.laws import drive, vacuity
 from windtunnel.laws.base import Contract, needs_loop
 from windtunnel.laws.book import Law
-from windtunnel.laws.case import Case, broken
-from windtunnel.laws.entries import Calls, Entry, entries
+from windtunnel.laws.case import Case, Completion, broken
+from windtunnel.laws.entries import Calls, Entry
 from windtunnel.laws.errors import NeedsLoopError, NothingToTest
 from windtunnel.laws.examples import Draw, Plan, Seen, explore
-from windtunnel.laws.subjects import Subject, found
+from windtunnel.laws.reading import Reading, read
+from windtunnel.laws.subjects import Subject
 from windtunnel.laws.vacuity import Vacuity
-from windtunnel.laws.waivers import Waiver, as_waivers
 from windtunnel.laws.watch import Watch
 
 
@@ -43,31 +43,31 @@ class Finding:
 class Trial:
     """One subject put to one law.
 
-    :param contract: an instance of the contract.
+    :param reading: the contract.
     :param seed: what examples are drawn from.
     :param fixtures: what ``make`` is given by keyword.
-    :param waivers: the vacuity that is excused.
+    :ivar ended: how a scenario or trigger ended, in the last example.
     """
 
     def __init__(
         self,
-        contract: Contract,
+        reading: Reading,
         subject: Subject,
         entry: Entry,
         *,
         seed: Seed | None = None,
         fixtures: Mapping[str, Any] | None = None,
-        waivers: Sequence[Waiver] = (),
     ) -> None:
         law = entry.law
-        self.contract = contract
+        self.contract = contract = reading.contract()
         self.subject = subject
         self.entry = entry
         self.examples = 0
-        self._key = f"{type(contract).__qualname__}/{subject.name}/{entry.title}"
+        self.ended: Completion | None = None
+        self._reading = reading
+        self._key = f"{reading.contract.__qualname__}/{subject.name}/{entry.title}"
         self._seed = seed or run_seed()
         self._fixtures = dict(fixtures or {})
-        self._waivers = waivers
         self._seen = Seen()
         self._law = law.bound(contract)
         # The laws of the house run with a loop and without one, and report what they came to.
@@ -102,7 +102,7 @@ class Trial:
             examples=self.examples,
             missed=self._watch.missed(),
             seen=self._seen.branches,
-            waivers=self._waivers,
+            waivers=self._reading.waivers,
         )
 
     def _explore(self) -> None:
@@ -126,7 +126,13 @@ class Trial:
 
     async def _example(self, draw: Draw) -> None:
         __tracebackhide__ = True
-        case = Case(self.contract, self.subject, looping=self._looping, fixtures=self._fixtures)
+        case = Case(
+            self.contract,
+            self.subject,
+            looping=self._looping,
+            fixtures=self._fixtures,
+            others=self._reading.subjects,
+        )
         draw.case = case
         case.config = draw.config()
         made = await case.make()
@@ -147,7 +153,7 @@ class Trial:
         if law.kind == "law":
             await work()
             return
-        ended = await case.completed(work)
+        self.ended = ended = await case.completed(work)
         if law.kind == "scenario" and ended.failed:
             _failed(law, ended.error, "must succeed", repr(ended))
         if law.kind == "trigger":
@@ -201,15 +207,12 @@ def check(
     >>> [(one.subject, one.verdict.value) for one in laws.check(Collections)]
     [('list', 'pass'), ('dict', 'pass')]
     """
-    every = entries(contract)
-    waivers = as_waivers(contract.waivers, (one.law.name for one in every.values()))
-    for subject in found(contract.subjects, contract.doubles, of=contract.__name__):
-        for title, entry in every.items():
-            wanted = (subjects is None or subject.name in subjects) and (
-                laws is None or title in laws
-            )
-            if wanted and entry.runs:
-                yield judged(Trial(contract(), subject, entry, seed=seed, waivers=waivers))
+    reading = read(contract)
+    for subject in reading.subjects:
+        if subjects is None or subject.name in subjects:
+            for entry in reading.asked(subject):
+                if entry.runs and (laws is None or entry.title in laws):
+                    yield judged(Trial(reading, subject, entry, seed=seed))
 
 
 def judged(trial: Trial) -> Finding:

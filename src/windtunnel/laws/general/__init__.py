@@ -12,6 +12,7 @@ from windtunnel.laws.general.cancelling import cancellation_leaves_it_usable
 from windtunnel.laws.general.closing import close_is_idempotent, nothing_leaks
 from windtunnel.laws.general.concurrency import concurrent_calls_equal_a_serial_order
 from windtunnel.laws.general.counting import identifiers_are_carried, stats_agree
+from windtunnel.laws.general.doubling import agrees_with_the_real_one
 from windtunnel.laws.general.failing import failure_says_so, invalid_config_is_refused
 from windtunnel.laws.general.purity import input_is_not_mutated, same_input_same_output
 from windtunnel.laws.general.roundtrip import repr_round_trips, serialisation_round_trips
@@ -31,11 +32,13 @@ ALL: tuple[Law, ...] = (
     serialisation_round_trips,
     close_is_idempotent,
     nothing_leaks,
+    agrees_with_the_real_one,
 )
 """Every general law, in the order in which they are asked."""
 
 __all__ = [
     "ALL",
+    "agrees_with_the_real_one",
     "cancellation_leaves_it_usable",
     "close_is_idempotent",
     "concurrent_calls_equal_a_serial_order",

@@ -25,7 +25,7 @@ _CARRIED = "an identifier that was carried"
 async def stats_agree(subject: Any, draw: Draw) -> None:
     """what a subject counts is what was done with it"""
     case = draw.case
-    happened = dict.fromkeys(_COUNTED, 0)
+    happened: dict[str, int] = dict.fromkeys(_COUNTED, 0)
     before = await _stats(case, subject)
     inputs = draw.inputs(5)
     for given in inputs:
