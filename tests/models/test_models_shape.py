@@ -1,4 +1,4 @@
-"""Schemas that no value satisfies, or that are none: the provider's refusal, never a server error."""
+"""Schemas that no value satisfies, or that are none: refused by the API, never a server error."""
 
 from __future__ import annotations
 

@@ -188,3 +188,18 @@ def test_no_malformed_request_breaks_it_and_each_gets_its_error_shape(path: str,
             assert isinstance(json.loads(sent)["error"], str)
     assert core.defects == []
     assert refused > 500
+
+
+def test_a_question_that_is_asked_again_keeps_the_model_loaded_as_the_first_did():
+    core = ModelCore(("ollama",))
+    body = {"model": "llama3.2", "messages": HI, "stream": False}
+    request = HttpRequest("POST", "/api/chat", body=json.dumps(body).encode())
+
+    def load_s(at: float) -> float:
+        core.state.ids.fixed_time = at
+        return json.loads(core.respond(request).body)["load_duration"] / 1e9
+
+    assert load_s(1000.0) > 0.5
+    for number in range(1, 5):  # each just before it would be unloaded
+        assert load_s(1000.0 + 299 * number) < 0.1
+    assert load_s(1000.0 + 299 * 4 + 301) > 0.5

@@ -16,6 +16,11 @@ from windtunnel.models.protocol import HttpRequest, Message, ModelCall
 from windtunnel.models.quick import maker
 
 _ANYTHING = st.sampled_from([None, True, False, 0, 1, 2, -1, 1.5, 2**63, "", "a", [], {}, ["a"]])
+_OPTIONAL = (
+    *("stream", "max_tokens", "max_completion_tokens", "n", "temperature", "top_p", "seed"),
+    *("frequency_penalty", "presence_penalty", "user", "safety_identifier", "prompt_cache_key"),
+    *("stop", "store", "wizardry"),
+)
 _TEXT = st.text(max_size=8)
 _ROLE = st.sampled_from(["user", "assistant", "system", "developer", "tool", "wizard"])
 _SAID = st.fixed_dictionaries(
@@ -27,13 +32,7 @@ _CHATS = st.fixed_dictionaries(
         "model": st.just("gpt-4o") | _ANYTHING,
         "messages": st.lists(_SAID, max_size=4) | _ANYTHING,
     },
-    optional={
-        name: _ANYTHING
-        for name in (
-            "stream max_tokens max_completion_tokens n temperature top_p frequency_penalty "
-            "presence_penalty seed user safety_identifier prompt_cache_key stop store wizardry"
-        ).split()
-    },
+    optional=dict.fromkeys(_OPTIONAL, _ANYTHING),
 )
 
 

@@ -106,6 +106,8 @@ class Ollama:
         "nomic-embed-text",
         "all-minilm",
     )
+    # Models are loaded when they answer, not when it is read what they are asked.
+    pure = frozenset({"chat", "generate", "embed", "embeddings"}) | compat.PURE
     request_id_header = ""
     headers: tuple[tuple[str, str], ...] = ()
 

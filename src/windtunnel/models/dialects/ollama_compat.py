@@ -49,6 +49,12 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/models", "v1 models"),
     Route("GET", "/v1/models/{model:path}", "v1 model"),
 )
+# What these ask follows from their bytes and the models alone, as in the dialects they are of.
+PURE = frozenset(
+    f"{name} {path}"
+    for name, _, path in _WANTED
+    if path.rpartition("/v1/")[2] in ("chat/completions", "completions", "embeddings", "messages")
+)
 _TYPES = {400: "invalid_request_error", 404: "not_found_error"}
 
 
@@ -67,22 +73,21 @@ def parse(
     if endpoint == "v1 model":
         return answer(_card(models.wanted(params["model"], state)))
     name, path = endpoint.split(" ", 1)
-    entry = _entry(request, state)
+    _check_model(request, state)
     other = dialect(name)
-    call = other.parse(_endpoint(other, path), request, params, state)
-    if entry is not None and isinstance(call, ModelCall):
-        models.load(entry, state, None)
-    return call
+    return other.parse(_endpoint(other, path), request, params, state)
 
 
-def _entry(request: HttpRequest, state: ServerState) -> ModelEntry | None:
-    """The model that a body names; a body that names none is left to the dialect's refusal."""
+def _check_model(request: HttpRequest, state: ServerState) -> None:
+    """Refuse a body that names a model which is not there; one that names none is left to the
+    dialect's refusal."""
     try:
         body = loads(request.body)
     except ValueError:
-        return None
+        return
     name = body.get("model") if isinstance(body, dict) else None
-    return models.wanted(name, state) if isinstance(name, str) and name else None
+    if isinstance(name, str) and name:
+        models.wanted(name, state)
 
 
 def _endpoint(other: Dialect, path: str) -> str:
@@ -94,8 +99,10 @@ def _endpoint(other: Dialect, path: str) -> str:
 
 def render(call: ModelCall, reply: Reply, usage: Usage, state: ServerState) -> Response:
     """Write a reply as the dialect it was asked in; embeddings have the size of Ollama's model."""
-    if call.kind == "embedding" and not reply.embeddings:
-        entry = models.wanted(call.model, state)
+    entry = models.find(call.model, state)
+    if entry is not None:
+        models.load(entry, state, None)
+    if entry is not None and call.kind == "embedding" and not reply.embeddings:
         wanted = call.raw.get("dimensions")
         size = wanted if isinstance(wanted, int) and wanted else models.dimensions(entry)
         vectors = tuple(tuple(vector(text, size, state.seed.value)) for text in call.inputs)

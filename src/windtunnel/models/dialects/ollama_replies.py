@@ -12,6 +12,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
+from windtunnel.models.dialects import ollama_models as models
 from windtunnel.models.dialects.ollama_fields import refuse
 from windtunnel.models.dialects.ollama_models import stamp
 from windtunnel.models.dialects.ollama_requests import JSON
@@ -43,9 +44,10 @@ _LOADED_NS = 18_734_000
 def chat(call: ModelCall, reply: Reply, usage: Usage, state: ServerState) -> Response:
     """The answer to ``/api/chat``."""
     _check_thinking(call, reply)
-    end = {"done_reason": _DONE.get(reply.finished, "stop")}
+    end: JsonObject = {"done_reason": _DONE.get(reply.finished, "stop")}
+    end |= _metrics(call, usage, state)
     if call.stream:
-        return Response(200, _chat_lines(call, reply, usage, end, state), NDJSON)
+        return Response(200, _chat_lines(call, reply, end, state), NDJSON)
     message: JsonObject = {"role": "assistant", "content": _text(reply)}
     if thinking := _thinking(call, reply):
         message["thinking"] = thinking
@@ -55,7 +57,7 @@ def chat(call: ModelCall, reply: Reply, usage: Usage, state: ServerState) -> Res
     body |= {"message": message, "done": True} | end
     if call.options["logprobs"]:
         body["logprobs"] = [_logprob(piece, call) for piece in pieces(_text(reply))]
-    return Response(200, dumps(body | _metrics(call, usage) | dict(reply.extra)), JSON)
+    return Response(200, dumps(body | dict(reply.extra)), JSON)
 
 
 def generate(call: ModelCall, reply: Reply, usage: Usage, state: ServerState) -> Response:
@@ -64,13 +66,14 @@ def generate(call: ModelCall, reply: Reply, usage: Usage, state: ServerState) ->
     end: JsonObject = {"done_reason": _DONE.get(reply.finished, "stop")}
     if not call.options["raw"]:
         end["context"] = [*call.options["context"], *_token_ids(call.prompt + _text(reply))]
+    end |= _metrics(call, usage, state)
     if call.stream:
-        return Response(200, _generate_lines(call, reply, usage, end, state), NDJSON)
+        return Response(200, _generate_lines(call, reply, end, state), NDJSON)
     body: JsonObject = {"model": call.model, "created_at": stamp(state.ids.time())}
     body["response"] = _text(reply)
     if thinking := _thinking(call, reply):
         body["thinking"] = thinking
-    body |= {"done": True} | end | _metrics(call, usage)
+    body |= {"done": True} | end
     if call.options["logprobs"]:
         body["logprobs"] = [_logprob(piece, call) for piece in pieces(_text(reply))]
     return Response(200, dumps(body | dict(reply.extra)), JSON)
@@ -85,7 +88,7 @@ def embed(call: ModelCall, reply: Reply, usage: Usage, state: ServerState) -> Re
     if shorter:
         vectors = [scaled(one[:shorter]) for one in vectors]
     read = max(usage.input_tokens, 1)
-    load = _LOAD_NS if call.options["fresh"] else _LOADED_NS
+    load = _load_ns(call, state)
     body = {
         "model": call.model,
         "embeddings": vectors,
@@ -108,7 +111,7 @@ def _vectors(call: ModelCall, reply: Reply, state: ServerState) -> list[list[flo
 
 
 def _chat_lines(
-    call: ModelCall, reply: Reply, usage: Usage, end: JsonObject, state: ServerState
+    call: ModelCall, reply: Reply, end: JsonObject, state: ServerState
 ) -> Iterator[Chunk]:
     head = b'{"model":%b,"created_at":"' % dumps(call.model)
     middle = b'","message":{"role":"assistant",%b},"done":false}\n'
@@ -132,11 +135,11 @@ def _chat_lines(
         yield Chunk(head + stamp(now()).encode() + middle % said, tokens, "tool_calls")
     last: JsonObject = {"model": call.model, "created_at": stamp(now())}
     last |= {"message": {"role": "assistant", "content": ""}, "done": True} | end
-    yield Chunk(dumps(last | _metrics(call, usage) | dict(reply.extra)) + b"\n", 0, "done")
+    yield Chunk(dumps(last | dict(reply.extra)) + b"\n", 0, "done")
 
 
 def _generate_lines(
-    call: ModelCall, reply: Reply, usage: Usage, end: JsonObject, state: ServerState
+    call: ModelCall, reply: Reply, end: JsonObject, state: ServerState
 ) -> Iterator[Chunk]:
     head = b'{"model":%b,"created_at":"' % dumps(call.model)
     now = state.ids.time
@@ -149,7 +152,7 @@ def _generate_lines(
             rest += b',"logprobs":[%b]' % dumps(_logprob(piece, call))
         yield Chunk(head + stamp(now()).encode() + rest + b"}\n", 1, "content")
     last: JsonObject = {"model": call.model, "created_at": stamp(now()), "response": ""}
-    last |= {"done": True} | end | _metrics(call, usage)
+    last |= {"done": True} | end
     yield Chunk(dumps(last | dict(reply.extra)) + b"\n", 0, "done")
 
 
@@ -189,9 +192,15 @@ def _call_id(state: ServerState) -> str:
     return "call_" + "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in drawn)
 
 
-def _metrics(call: ModelCall, usage: Usage) -> JsonObject:
+def _load_ns(call: ModelCall, state: ServerState) -> int:
+    """How long it took to have the model in memory, where it now stays for a while."""
+    entry = models.wanted(call.model, state)
+    return _LOAD_NS if models.load(entry, state, call.options["keep"]) else _LOADED_NS
+
+
+def _metrics(call: ModelCall, usage: Usage, state: ServerState) -> JsonObject:
     read, written = max(usage.input_tokens, 1), max(usage.output_tokens, 1)
-    load = _LOAD_NS if call.options["fresh"] else _LOADED_NS
+    load = _load_ns(call, state)
     return {
         "total_duration": load + read * _READ_NS + written * _WRITE_NS,
         "load_duration": load,

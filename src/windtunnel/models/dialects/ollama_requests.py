@@ -51,8 +51,8 @@ def chat(request: HttpRequest, state: ServerState) -> ModelCall | Response:
         return _loaded(body, "unload", {"message": {"role": "assistant", "content": ""}}, state)
     _check_capabilities(entry, body, "chat", bool(body.get("tools")))
     fields.check_options(body.get("options") or {})
-    fresh = shelf.load(entry, state, keep)
     if not messages:
+        shelf.load(entry, state, keep)
         return _loaded(body, "load", {"message": {"role": "assistant", "content": ""}}, state)
     system, rest = _conversation(messages)
     return ModelCall(
@@ -63,7 +63,7 @@ def chat(request: HttpRequest, state: ServerState) -> ModelCall | Response:
         system=system or str(entry.details.get("system", "")),
         tools=_tools(body.get("tools") or ()),
         stream=body.get("stream", True),
-        **_common(body, entry, fresh, request),
+        **_common(body, entry, keep, request),
     )
 
 
@@ -85,8 +85,8 @@ def generate(request: HttpRequest, state: ServerState) -> ModelCall | Response:
         if given is not None:
             refuse(f"{shelf.full(entry.name)} does not support insert")
     fields.check_options(body.get("options") or {})
-    fresh = shelf.load(entry, state, keep)
     if not prompt:
+        shelf.load(entry, state, keep)
         return _loaded(body, "load", {"response": ""}, state)
     images = tuple(body.get("images") or ())
     return ModelCall(
@@ -97,7 +97,7 @@ def generate(request: HttpRequest, state: ServerState) -> ModelCall | Response:
         messages=(Message("user", prompt, images=images, raw=prompt),),
         system=body.get("system") or str(entry.details.get("system", "")),
         stream=body.get("stream", True),
-        **_common(body, entry, fresh, request),
+        **_common(body, entry, keep, request),
     )
 
 
@@ -115,14 +115,15 @@ def embed(request: HttpRequest, state: ServerState) -> ModelCall | Response:
         refuse("invalid input type")
     entry = shelf.wanted(body.get("model", ""), state)
     fields.check_options(body.get("options") or {})
-    fresh = shelf.load(entry, state, _keep_alive(body))
+    keep = _keep_alive(body)
     if not inputs:
+        shelf.load(entry, state, keep)
         return answer({"model": body["model"], "embeddings": []})
     if body.get("truncate") is False:
         limit = shelf.context_length(entry)
         if any(state.count(text) > limit for text in inputs):
             refuse("the input length exceeds the context length")
-    return _embedding(body, "embed", inputs, entry, fresh, request)
+    return _embedding(body, "embed", inputs, entry, keep, request)
 
 
 def embeddings(request: HttpRequest, state: ServerState) -> ModelCall | Response:
@@ -131,10 +132,11 @@ def embeddings(request: HttpRequest, state: ServerState) -> ModelCall | Response
     if not body.get("model"):
         refuse("model is required")
     entry = shelf.wanted(body["model"], state, pull=True)
-    fresh = shelf.load(entry, state, _keep_alive(body))
+    keep = _keep_alive(body)
     if not body.get("prompt"):
+        shelf.load(entry, state, keep)
         return answer({"embedding": []})
-    return _embedding(body, "embeddings", [body["prompt"]], entry, fresh, request)
+    return _embedding(body, "embeddings", [body["prompt"]], entry, keep, request)
 
 
 def answer(value: object, status: int = 200) -> Response:
@@ -147,13 +149,13 @@ def _embedding(
     endpoint: str,
     inputs: Sequence[str],
     entry: ModelEntry,
-    fresh: bool,
+    keep: float | None,
     request: HttpRequest,
 ) -> ModelCall:
     size = shelf.dimensions(entry)
     shorter = body.get("dimensions") or 0
     options = {
-        "fresh": fresh,
+        "keep": keep,
         "dimensions": size,
         "shorter": shorter if 0 < shorter < size else 0,
     }
@@ -170,7 +172,7 @@ def _embedding(
 
 
 def _common(
-    body: JsonObject, entry: ModelEntry, fresh: bool, request: HttpRequest
+    body: JsonObject, entry: ModelEntry, keep: float | None, request: HttpRequest
 ) -> dict[str, Any]:
     schema, json_mode = _format(body.get("format"))
     options = body.get("options") or {}
@@ -180,7 +182,7 @@ def _common(
         "json_mode": json_mode,
         "max_tokens": int(limit) if limit is not None and 0 <= limit < 1e9 else None,
         "options": {
-            "fresh": fresh,
+            "keep": keep,
             "think": body.get("think"),
             "thinks": "thinking" in shelf.capabilities(entry),
             "raw": body.get("raw", False),
