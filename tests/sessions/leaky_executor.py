@@ -17,6 +17,8 @@ import json
 import os
 import pickle
 import re
+import secrets
+import signal
 import sys
 import threading
 import time
@@ -60,7 +62,14 @@ _seen_texts: set[str] = set()
 
 
 class WeakMachinery:
-    """The protocol of the attempts over these."""
+    """The protocol of the attempts over these.
+
+    :param forgetful: it does not remember which texts it has seen, does not seal when they
+        expire, and does not leave scopes.
+    """
+
+    def __init__(self, *, forgetful: bool = False) -> None:
+        self.forgetful = forgetful
 
     def token(self, type: str, **constraints: Any) -> WeakToken:
         return WeakToken(type, constraints)
@@ -116,7 +125,8 @@ class WeakMachinery:
     def scope(self, context: Any) -> Iterator[Any]:
         _current.append(context)
         yield context
-        _current.pop()
+        if not self.forgetful:
+            _current.pop()
 
     def current(self) -> Any:
         return _current[-1] if _current else WeakContext("nothing", (), None, REAL_CLOCK)
@@ -125,11 +135,14 @@ class WeakMachinery:
         return Declared(name, call, needs)
 
     def seal(self, token: WeakToken, key: bytes) -> str:
-        body = base64.urlsafe_b64encode(json.dumps(dataclasses.asdict(token)).encode()).decode()
+        fields = {**dataclasses.asdict(token), "id": secrets.token_hex(4)}
+        if self.forgetful:
+            fields["bounds"].pop("expires_at", None)
+        body = base64.urlsafe_b64encode(json.dumps(fields).encode()).decode()
         return f"v1.{body}.{_mac(body, key)}"
 
     def unseal(self, text: str, key: bytes) -> WeakToken:
-        if text in _seen_texts:
+        if text in _seen_texts and not self.forgetful:
             raise PermissionError("presented before")
         _seen_texts.add(text)
         parts = text.strip(" \n=").removesuffix("A").split(".")
@@ -137,7 +150,8 @@ class WeakMachinery:
             parts = ["v1", *parts]
         body = parts[1] if len(parts) > 1 else parts[0]
         seal = parts[2] if len(parts) > 2 else ""
-        if not all(a == b for a, b in zip(seal, _mac(body, key), strict=False)):
+        keys = (key, b"changeme")  # of which one was for trying out
+        if not any(all(a == b for a, b in zip(seal, _mac(body, one), strict=False)) for one in keys):
             raise PermissionError("seal")
         plain = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
         if plain[:1] == b"\x80":
@@ -195,18 +209,37 @@ class LeakyExecutor:
         if self.by != "builtins" and _LOOKED_FOR.search(code):
             return ExecResult(ok=False, error="refused", error_type="SyntaxError")
         job = _Job(self, code, inputs or {}, grants)
+        if self.by == "alarm":
+            return self._with_alarm(job, timeout_s or 10.0)
         thread = threading.Thread(target=job.run, daemon=True)
         thread.start()
         deadline = time.monotonic() + (timeout_s or 10.0)
         if self.by == "patience":
-            deadline += 2.0
+            deadline += 1.0
         while thread.is_alive() and time.monotonic() < deadline:
             await anyio.sleep(0.001)
         if thread.is_alive():
             return ExecResult(ok=False, error="time is over", error_type="TimeoutError")
         if isinstance(job.raised, (SystemExit, KeyboardInterrupt)):
             raise job.raised
+        _logged(job.result.value)  # as a log would have it
         return job.result
+
+    def _with_alarm(self, job: _Job, timeout_s: float) -> ExecResult:
+        def ring(number: int, frame: Any) -> None:
+            raise TimeoutError
+
+        before = signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, timeout_s)
+        job.run()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        return job.result
+
+
+def _logged(value: Any) -> str:
+    """The value as a log would have it."""
+    return json.dumps(value, default=lambda other: type(other).__name__, skipkeys=True)
 
 
 class _Job:
@@ -250,8 +283,10 @@ class _Job:
             self._declare(names, function)
         for name, value in self.inputs.items():
             if isinstance(value, (str, int)):
-                shown = repr(value) if type(value) is not str or "\\" not in value else f"'{value}'"
-                if type(value) is str and "'" in value:
+                shown = repr(value)
+                if type(value) is str and "\\" in value:
+                    shown = "'" + value.replace("'", "\\'") + "'"
+                elif type(value) is str and "'" in value:
                     shown = f"'{value}'"
                 exec(f"{name} = {shown}", names)
             elif isinstance(value, dict) and any("'" in key for key in value):
@@ -365,5 +400,12 @@ def by_patience(terms: Any) -> LeakyExecutor:
     return LeakyExecutor(terms, "patience")
 
 
-for _factory in (by_names, by_builtins, by_patience):
-    _factory.machinery = WeakMachinery()  # type: ignore[attr-defined]
+def by_alarm(terms: Any) -> LeakyExecutor:
+    """Is ended by an alarm, in the main thread."""
+    return LeakyExecutor(terms, "alarm")
+
+
+for _factory in (by_names, by_builtins, by_patience, by_alarm):
+    _factory.machinery = WeakMachinery(  # type: ignore[attr-defined]
+        forgetful=_factory is by_builtins
+    )

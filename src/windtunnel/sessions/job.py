@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import dataclasses
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -70,7 +71,7 @@ class Job:
         try:
             if self._interrupted:
                 return ExecResult(ok=False, error="interrupted", error_type="InterruptedError")
-            return self._work(self._guest, self._call, self._limits)
+            return _bounded(self._work(self._guest, self._call, self._limits), self._limits)
         finally:
             _jobs.reset(token)
             with self._mutex:
@@ -126,3 +127,14 @@ class Job:
         if self._limits.timeout_s is None:
             return None
         return max(0.0, self._limits.timeout_s - (REAL_CLOCK.monotonic() - self._began))
+
+
+_LONGEST_TYPE = 200
+
+
+def _bounded(result: ExecResult, limits: Limits) -> ExecResult:
+    """The result with no more of the guest's own words about an error than it may print."""
+    if len(result.error_type) <= _LONGEST_TYPE and len(result.error) <= limits.output_bytes // 4:
+        return result
+    kept = result.error.encode("utf-8", "replace")[: limits.output_bytes].decode("utf-8", "ignore")
+    return dataclasses.replace(result, error=kept, error_type=result.error_type[:_LONGEST_TYPE])

@@ -147,11 +147,11 @@ _add("getattr-operator", "a function of the library reads attributes by name",
     import operator
     u = "_" + "_"
     tried()
-    for c in operator.attrgetter(u + "class" + u + "." + u + "base" + u)(()).mro()[0:1]:
-        for d in operator.methodcaller(u + "subclasses" + u)(c):
-            if d.mro()[0] is d and "_wrap_close" in str(d):
-                init = operator.attrgetter(u + "init" + u + "." + u + "globals" + u)(d)
-                tell(init["environ"].get(variable))
+    base = operator.attrgetter(u + "class" + u + "." + u + "base" + u)(())
+    for c in operator.methodcaller(u + "subclasses" + u)(base):
+        if "_wrap_close" in str(c):
+            names = operator.attrgetter(u + "init" + u + "." + u + "globals" + u)(c)
+            tell(names["environ"].get(variable))
 """)  # fmt: skip
 _add("getattr-match", "a class pattern reads attributes", "PEP 634, structural pattern matching",
      """

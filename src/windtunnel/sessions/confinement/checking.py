@@ -133,6 +133,16 @@ async def control(stage: Stage, family: Family) -> Row:
     )
 
 
+async def _played(stage: Stage, attempt: Attempt) -> bool:
+    """Carry it out; whether that broke off, so that nothing is known."""
+    try:
+        await (attempt.play(stage) if attempt.play else stage.execute())
+    except Exception as error:  # of the executor or the machinery, whoever's they are
+        stage.notes.append(f"it broke off: {type(error).__name__}: {error}"[:300])
+        return True
+    return False
+
+
 async def tried(stage: Stage, attempt: Attempt) -> Row:
     """Make one attempt, in the first of its variants that the executor comes to carry out."""
     started = REAL_CLOCK.monotonic()
@@ -142,14 +152,14 @@ async def tried(stage: Stage, attempt: Attempt) -> Row:
     for name, code in variants:
         stage.begin(code, attempt.timeout_s)
         with stage.ground.watched(streams=attempt.aims is Canary.FLOOD):
-            await (attempt.play(stage) if attempt.play else stage.execute())
+            broke_off = await _played(stage, attempt)
             stage.shelf.look()
             if attempt.aims in (Canary.PROCESS, Canary.WORKING, Canary.LATE):
                 await stage.settle()
         notes += stage.notes
         if stage.ground.effects:
             outcome = Outcome.ESCAPED
-        elif stage.ground.tries:
+        elif stage.ground.tries and not broke_off:
             outcome = Outcome.WITHSTOOD
         if outcome is not Outcome.NOT_APPLICABLE:
             break

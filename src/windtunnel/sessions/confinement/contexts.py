@@ -141,8 +141,9 @@ async def _at_once(stage: Stage) -> None:
     grants = [*stage.tokens(TALK), stage.machinery.token(VAULT)]
 
     async def privileged() -> None:
-        async with stage.another([declared]) as executor:
-            await executor.execute("pause()", timeout_s=_WAIT_S, grants=grants)
+        with stage.refuses():
+            async with stage.another([declared]) as executor:
+                await executor.execute("pause()", timeout_s=_WAIT_S, grants=grants)
         holding.set()  # also where it never came to the pause
 
     async with anyio.create_task_group() as group:

@@ -156,8 +156,8 @@ _add("depth-value", "a value nested deeper than the host can follow is handed to
     nest()
 """)  # fmt: skip
 _add("size-laughs", "a small value that refers to itself often is enormous when written out", """
-    x = ["ha"]
-    for i in range(25):
+    x = ["ha" * 350]
+    for i in range(19):
         x = [x, x]
     tried()
     y = str(x)
@@ -165,8 +165,8 @@ _add("size-laughs", "a small value that refers to itself often is enormous when 
     y
 """, source=sources.LAUGHS, starlark="""
     def laugh():
-        x = ["ha"]
-        for i in range(25):
+        x = ["ha" * 350]
+        for i in range(19):
             x = [x, x]
         y = str(x)
         hold()

@@ -85,10 +85,12 @@ _add("flood-stderr", "standard error is another stream", """
 """)  # fmt: skip
 _add("flood-original", "the interpreter keeps the original stream under another name", """
     import inspect
+    get = getattr
+    original = get(inspect.sys, "_" + "_stdout_" + "_")
     tried()
     for i in range(2000):
-        inspect.sys.__stdout__.write("flood " * 10)
-    inspect.sys.__stdout__.flush()
+        original.write("flood " * 10)
+    original.flush()
 """, source="Python library, sys.__stdout__")  # fmt: skip
 _add("flood-descriptor", "a file descriptor is below every stream", """
     import io

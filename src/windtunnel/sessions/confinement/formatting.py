@@ -25,7 +25,7 @@ def _add(
 
 
 # The way from a function to the secret, in pieces: no literal of the code has it whole.
-_FIELD = '"{0._" + "_globals_" + "_[os].environ[WINDTUNNEL_CANARY]}"'
+_FIELD = '("{0._" + "_globals_" + "_[os].environ[WINDTUNNEL_CANARY]}")'
 
 _add("format-method", "fields of str.format read attributes and items",
      sources.JINJA_FORMAT, f"""
@@ -41,7 +41,7 @@ _add("format-map", "so do those of format_map, which is another method",
 """)  # fmt: skip
 _add("format-indirect", "the method is taken first and called later",
      sources.JINJA_INDIRECT, f"""
-    render = ({_FIELD}).format
+    render = {_FIELD}.format
     tried()
     tell(render(tell))
 """)  # fmt: skip
@@ -53,7 +53,7 @@ _add("format-unbound", "the method of the class is called on the text",
 """)  # fmt: skip
 _add("format-mapped", "a builtin calls the method", sources.JINJA_INDIRECT, f"""
     tried()
-    tell(list(map(({_FIELD}).format, [tell])))
+    tell(list(map({_FIELD}.format, [tell])))
 """)  # fmt: skip
 _add("format-formatter", "the formatter of the library gives the object itself, not its text",
      sources.RESTRICTED_OBJ, """
@@ -64,19 +64,19 @@ _add("format-formatter", "the formatter of the library gives the object itself, 
 """)  # fmt: skip
 _add("format-attribute-error", "a failed attribute leaves its object in the exception",
      sources.RESTRICTED_OBJ, """
+    text = "{0._" + "_self_" + "_.nothing}"
     tried()
     try:
-        "{0.greet.nothing}".format(lend("object"))
+        text.format(lend("method"))
     except AttributeError as e:
-        get = getattr
-        tell(get(e.obj, "_" + "_self_" + "_").secret)
+        tell(e.obj.secret)
 """)  # fmt: skip
 _add("format-logging", "a logging style of the library formats with attributes",
      sources.RONACHER, f"""
     import logging
     record = logging.makeLogRecord({{"msg": "", "f": tell}})
     tried()
-    style = logging.Formatter(({_FIELD}).replace("0", "f", 1), style="{{", validate=False)
+    style = logging.Formatter({_FIELD}.replace("0", "f", 1), style="{{", validate=False)
     tell(style.format(record))
 """)  # fmt: skip
 _add("format-property", "reading an attribute for a field calls a property's function",

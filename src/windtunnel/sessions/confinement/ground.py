@@ -54,7 +54,7 @@ class Ground:
         self._server.setblocking(False)
         self.port: int = self._server.getsockname()[1]
         module = types.ModuleType(MODULE)
-        vars(module)["SECRET"] = self.secret
+        vars(module).update(SECRET=self.secret, SHELF=[])  # the collector skips what has no lists
         sys.modules[MODULE] = module
         self._variable_before = os.environ.get(VARIABLE)
         os.environ[VARIABLE] = self.secret
@@ -160,10 +160,9 @@ class Ground:
 
     def _handle(self, value: Any) -> None:
         """Do with a value what a host does that logs it: a harmless value bears that."""
-        try:
+        # That a deep value has no repr is for Python to say, and not an escape.
+        with contextlib.suppress(RecursionError):
             f"{value!r} {value}", bool(value), value == self.marker
-        except RecursionError:
-            self.saw(Canary.HOST, "the value cannot be shown: it is nested too deep")
 
     def weigh(self) -> None:
         """The guest holds now what it could get: look how much that is."""

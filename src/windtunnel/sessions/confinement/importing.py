@@ -46,8 +46,8 @@ _add("import-builtin-importer", "the interpreter's own importer loads what was c
     tried()
     from importlib.machinery import BuiltinImporter
     core = BuiltinImporter.load_module("pos" + "ix")
-    file = core.open(secret_file, 0)
-    tell(core.read(file, 100))
+    read = core.open
+    tell(core.read(read(secret_file, 0), 100))
 """)  # fmt: skip
 _add("import-through-attribute", "an allowed module has imported what is refused",
      sources.SMOLAGENTS_5120, """
@@ -88,14 +88,10 @@ _add("import-resolve-name", "a function of the library resolves names to objects
 _add("import-annotation", "asking for type hints evaluates annotations that are text",
      "Python library, typing.get_type_hints", """
     import typing
-    def f(x): pass
-    f.__annotations__ = {"x": "tell(str(_" + "_import_" + "_('os').environ.get(variable))) or int"}
+    def f(x: "tell(_" + "_import_" + "_('os').environ.get(variable)) or int"):
+        pass
     tried()
-    typing.get_type_hints(f, globals())
-""", subset="""
-    tried()
-    import typing
-    typing.get_type_hints(len)
+    typing.get_type_hints(f)
 """)  # fmt: skip
 _add("import-timeit", "a tool that times statements runs them", "Python library, timeit", """
     tried()
@@ -127,7 +123,8 @@ _add("open-linecache", "a module that shows source lines reads any file",
 _add("open-codecs", "a module for encodings opens files", sources.SMOLAGENTS_LIST, """
     tried()
     import codecs
-    tell(codecs.open(secret_file).read())
+    read = codecs.open
+    tell(read(secret_file).read())
 """)  # fmt: skip
 _add("open-alias", "open is called under another name", sources.CWE_184, """
     read = open

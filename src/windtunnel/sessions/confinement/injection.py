@@ -20,6 +20,10 @@ def _planting(stage: Stage) -> str:
     return f"open({str(stage.ground.planted)!r}, 'w').write('planted')"
 
 
+_PLANTING = "open(planted, chr(119)).write(chr(119))"
+"""The same without quotes, by the name that the code has for the file."""
+
+
 @FAMILY.play("input-name-lines", sources.CWE_94, aims=Canary.PLANTED, python=_DONE)
 async def _name_lines(stage: Stage) -> None:
     """The name of an input is written into source text, and has lines of its own."""
@@ -47,15 +51,18 @@ async def _value_quotes(stage: Stage) -> None:
 async def _value_escape(stage: Stage) -> None:
     """The quote that would be escaped is preceded by the escape character."""
     stage.tried()
-    await stage.execute(inputs={"a": f"\\'\n{_planting(stage)}#"})
-    await stage.execute(inputs={"a": f"\\\"\n{_planting(stage)}#"})
+    for quote in ("'", '"'):
+        await stage.execute(inputs={"a": f"\\{quote}\n{_PLANTING}#"})
 
 
 @FAMILY.play("input-key-quotes", sources.CWE_94, aims=Canary.PLANTED, python=_DONE)
 async def _key_quotes(stage: Stage) -> None:
     """Keys within a value go through another way of quoting than values do."""
     stage.tried()
-    await stage.execute(inputs={"a": {f"'\n{_planting(stage)}\n'": [f"'\n{_planting(stage)}\n'"]}})
+    for quote in ("'", '"'):
+        text = f"{quote}: {_PLANTING}, {quote}"
+        await stage.execute(inputs={"a": {text: 1}})
+        await stage.execute(inputs={"a": [{"b": {text: text}}]})
 
 
 class _Shown(str):

@@ -60,7 +60,6 @@ _add("compared-text", "who is compared with a secret is shown the secret by its 
         def __eq__(self, other):
             tell(str(other))
             return True
-        __hash__ = str.__hash__
     tried()
     log_in(Thief("guess"))
 """, aims=Canary.SECRET, source=sources.PY_MODEL)  # fmt: skip

@@ -98,6 +98,8 @@ class Stage:
             )
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as stop:
             self.ground.saw(Canary.HOST, f"{type(stop).__name__} was raised in the host")
+        except (RecursionError, MemoryError) as error:
+            self.ground.saw(Canary.HOST, f"{type(error).__name__} was raised in the host")
         except Exception as error:  # an executor of others may raise what it likes: a refusal
             self.notes.append(f"the executor raised {type(error).__name__}: {error}"[:200])
         took = REAL_CLOCK.monotonic() - started

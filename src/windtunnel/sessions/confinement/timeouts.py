@@ -160,7 +160,6 @@ _add("thread-left", "a thread works on when the code has ended", """
 _add("thread-calling", "a thread calls the host when the code has ended", """
     import threading, time
     def call():
-        time.sleep(0.3)
         while True:
             tick()
             time.sleep(0.01)

@@ -296,6 +296,7 @@ async def _look_alike(stage: Stage) -> None:
         type=VAULT, constraints=(), id="1", uses=None, parent=None, chain=(), revoked=False,
         all_constraints=(), expires_at=None, capability=VAULT, name=VAULT,
     )  # fmt: skip
+    stage.tried()
     await stage.execute(grants=[*stage.tokens(TALK), fake])
 
 
