@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from windtunnel.core.clock import REAL_CLOCK, Clock
+from windtunnel.core.clock import Clock
 from windtunnel.core.errors import UsageError
 from windtunnel.sessions.capabilities import current, ledger
+from windtunnel.sessions.capabilities.clock import WORLD_CLOCK
 from windtunnel.sessions.capabilities.constraint import CapabilityConstraint
 from windtunnel.sessions.capabilities.held import CapabilityUse, Held
 from windtunnel.sessions.capabilities.token import CapabilityToken, known
@@ -38,7 +39,8 @@ class CapabilityContext:
     :param name: its name in reports.
     :param parent_context: the context above; None for a root, which is given its tokens freely.
     :param tokens: what it holds.
-    :param clock: which clock expiry is read from; by default the one of the context above.
+    :param clock: which clock expiry is read from; by default the one of the context above, for a
+        root the one of the world it is used in, real or simulated.
     :param inherit: whether types that it has no token of are those of the context above.
     :raises CapabilityDenied: for a token that goes beyond what is held above.
 
@@ -84,7 +86,7 @@ class CapabilityContext:
             raise UsageError("parent_context is a CapabilityContext", found=repr(parent_context))
         self.name = name
         self.parent_context = parent_context
-        above = parent_context.clock if parent_context else REAL_CLOCK
+        above = parent_context.clock if parent_context else WORLD_CLOCK
         self.clock = clock or above
         self._inherit = inherit
         self._frozen = False

@@ -144,8 +144,13 @@ class CarryingThreadPool(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """As ``ThreadPoolExecutor.submit``, in a copy of the context variables of here."""
+        return super().submit(self.carried(fn), *args, **kwargs)
+
+    def carried(self, fn: Callable[P, T]) -> Callable[P, T]:
+        """What is submitted for a function. The loop of a simulated world, which runs a pool's work
+        itself, asks for it."""
         context = contextvars.copy_context()
-        return super().submit(lambda: context.run(fn, *args, **kwargs))
+        return lambda *args, **kwargs: context.run(fn, *args, **kwargs)
 
 
 class Capabilities:
