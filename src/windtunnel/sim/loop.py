@@ -288,8 +288,7 @@ class SimLoop(NetCalls, _Asyncio):  # type: ignore[misc]
         really run beside each other are not simulated.
         """
         self._check_closed()
-        pool = executor or getattr(self, "_default_executor", None)
-        carried = getattr(pool, "carried", None)  # where it takes context variables along
+        carried = getattr(executor, "carried", None)  # of a pool that takes context variables along
         func = func if carried is None else carried(func)
         world = self._world
         future: asyncio.Future[T] = self.create_future()
