@@ -1,7 +1,7 @@
 """What runs inside a process sandbox: the zygote, and each cell that it forks.
 
-This file is sent to the sandboxed interpreter as text and needs nothing but the standard library. The
-zygote imports the program once and waits for requests. For each it forks; the fork goes into
+This file is sent to the sandboxed interpreter as text and needs nothing but the standard library.
+The zygote imports the program once and waits for requests. For each it forks; the fork goes into
 namespaces of its own, forks the cell (process 1 of its pid namespace) and ends. The cell gives up
 everything it will not need, installs the filter, and only then runs the program.
 
@@ -147,6 +147,7 @@ def main(config: dict[str, Any]) -> None:
     # A thread's own arena would take 64 MiB of the address space that the limit counts.
     if hasattr(_libc, "mallopt"):
         _libc.mallopt(_ARENA_MAX, 1)
+    sys.path += config["paths"]
     program = _load(config["modules"], config["entry"])
     interrupts = Interrupts()
     interrupts.install()
@@ -163,7 +164,8 @@ def main(config: dict[str, Any]) -> None:
         request["base_bytes"] = _address_space()
         if config["alone"]:
             control.close()
-            _cell(request, fds, interrupts, program)
+            _enter_groups(fds)
+            _cell(request, fds[:3], interrupts, program)
         pid = os.fork()
         if pid == 0:
             control.close()
@@ -188,7 +190,7 @@ def _address_space() -> int:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[0]) * resource.getpagesize()
     except OSError:
-        return 64 << 20
+        return 32 << 20
 
 
 def _launch(
@@ -200,17 +202,21 @@ def _launch(
     """In the fork of the zygote: enter what is the cell's own, and fork the cell."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        channel, output, report, *groups = fds
-        for group in groups:
-            os.write(group, b"0")  # whoever writes
-            os.close(group)
+        _enter_groups(fds)
         _enter_namespaces(request)
         if os.fork():
             os._exit(0)
     except BaseException as error:
         _say(fds[2], error)
         os._exit(1)
-    _cell(request, [channel, output, report], interrupts, program)
+    _cell(request, fds[:3], interrupts, program)
+
+
+def _enter_groups(fds: list[int]) -> None:
+    """Enter the control groups whose doors come after the first three descriptors."""
+    for door in fds[3:]:
+        os.write(door, b"0")  # whoever writes is in
+        os.close(door)
 
 
 def _enter_namespaces(request: dict[str, Any]) -> None:
@@ -246,9 +252,7 @@ def _mount(
     def spelled(text: str | None) -> bytes | None:
         return None if text is None else text.encode()
 
-    result = _libc.mount(
-        spelled(source), spelled(target), spelled(kind), flags, spelled(options)
-    )
+    result = _libc.mount(spelled(source), spelled(target), spelled(kind), flags, spelled(options))
     _must(result, f"mount on {target}")
 
 
@@ -341,6 +345,8 @@ def _drop_privileges(request: dict[str, Any]) -> None:
     _must(_libc.capset(header, bytes(24)), "capset")
     _must(_libc.prctl(_SET_DUMPABLE, 0, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
     _must(_libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
+    if request["readable"]:
+        sys.modules["_windtunnel_landlock"].restrict(request["readable"], [request["scratch"]])
     if request["filter"]:
         _install(bytes.fromhex(request["filter"]))
 

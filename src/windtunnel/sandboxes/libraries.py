@@ -1,8 +1,8 @@
 """Which shared libraries a program needs, read from the files as the dynamic loader reads them.
 
-No program is run for it: ``ldd`` runs what it looks at. ELF of 64 bits, little-endian (elf(5)); names
-are looked for as ld.so(8) does: DT_RPATH or DT_RUNPATH, LD_LIBRARY_PATH, the loader's cache, the
-folders of the system.
+No program is run for it: ``ldd`` runs what it looks at. ELF of 64 bits, little-endian (elf(5));
+names are looked for as ld.so(8) does: DT_RPATH or DT_RUNPATH, LD_LIBRARY_PATH, the loader's
+cache, the folders of the system.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ business, and the owner must hold them for hostile.
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from windtunnel.core import IsolationError, WindtunnelError
@@ -52,10 +53,13 @@ class Program:
         standard library.
     :param entry: ``module:function``, called with the cell's channel, whose ``send(bytes)`` and
         ``receive()`` reach the owner.
+    :param packages: folders of installed packages that it can import besides; nothing next to them
+        is seen.
     """
 
     modules: tuple[tuple[str, str], ...]
     entry: str
+    packages: tuple[Path, ...] = ()
 
 
 @runtime_checkable

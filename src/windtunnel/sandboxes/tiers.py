@@ -1,7 +1,7 @@
 """The ways in which a process can be confined here, best first, and what each is worth.
 
-A tier is a command line that starts ``inside.py`` in an interpreter. Whether it works is found out by
-starting a cell: what a kernel, a container or a policy refuses shows only then.
+A tier is a command line that starts ``inside.py`` in an interpreter. Whether it works is found
+out by starting a cell: what a kernel, a container or a policy refuses shows only then.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import os
 import secrets
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from windtunnel.sandboxes import seccomp, view
+from windtunnel.sandboxes import landlock, seccomp, view
 
 _SYS_ADMIN = 21
 _BOOT = "import sys;exec(compile(sys.stdin.buffer.read(),'<sandbox>','exec'))"
@@ -38,7 +39,7 @@ class Tier:
     forks: bool
     as_root: bool = False
 
-    def command(self, scratch_mb: int) -> list[str]:
+    def command(self, scratch_mb: int, packages: Sequence[Path] = ()) -> list[str]:
         """The command line of the interpreter; the source of what it runs goes to its stdin."""
         python = [str(view.interpreter()), *_PYTHON]
         if self.name == "plain":
@@ -60,7 +61,13 @@ class Tier:
         for path in view.visible():
             command += ["--ro-bind", str(path), str(path)]
         for path in view.hidden():
-            command += ["--tmpfs", str(path), "--remount-ro", str(path)]
+            command += ["--tmpfs", str(path)]
+        for folder in view.folders_to(packages):
+            command += ["--perms", "0755", "--dir", str(folder)]
+        for path in view.needed_by(packages):
+            command += ["--ro-bind", str(path), str(path)]
+        for path in view.hidden():
+            command += ["--remount-ro", str(path)]
         for path in view.devices():
             command += ["--dev-bind", str(path), str(path)]
         if self.forks:
@@ -73,6 +80,12 @@ class Tier:
     def new_user(self) -> int | None:
         """The user that the next cell becomes; None where it stays who it is."""
         return _unused_user() if self.as_root else None
+
+    def readable(self) -> list[str]:
+        """What Landlock leaves it to read; empty where a mount namespace does the same."""
+        if self.name != "plain" or sys.platform != "linux" or not landlock.version():
+            return []
+        return [str(path) for path in (*view.visible(), *view.devices())]
 
     def filter_for(self, pid: int) -> str:
         """The seccomp filter in hexadecimal; empty where this machine has none."""
@@ -118,31 +131,49 @@ def _unused_user() -> int:
     return max(max(ends, default=2) - 2 - secrets.randbelow(4096), 1)
 
 
-def isolation(tier: Tier, refusals: list[str], groups: str, *, unlimited_threads: bool) -> str:
-    """In one sentence what keeps a cell of this tier in, and what does not."""
-    filtered = bool(tier.filter_for(1))
-    filter_text = (
-        "a seccomp filter that refuses every system call it does not know"
-        if filtered
-        else "no seccomp filter, since none is written for this machine"
-    )
-    if tier.name == "plain":
-        why = f" ({'; '.join(refusals)})" if refusals else ""
-        return (
-            f"a child process with resource limits and {filter_text}; weaker than under bubblewrap"
-            f"{why}: it reads and writes every file that this user may"
-            f"{' and sees this machine`s processes' if filtered else ', reaches the network and signals this user`s processes'}"  # noqa: E501
-        )
-    text = (
-        "under bubblewrap with namespaces of its own (process, mount, network, IPC, host name, "
-        f"cgroup), a read-only view of the interpreter alone, {filter_text}, resource limits"
-        f"{groups}"
-    )
-    if tier.as_root:
-        text += ", a user of its own"
+def isolation(tier: Tier, refusals: list[str], counted: tuple[str, ...], ungrouped: str) -> str:
+    """In one sentence what keeps a cell of this tier in, and what does not.
+
+    :param refusals: why no better tier works here.
+    :param counted: what control groups count.
+    :param ungrouped: why they count nothing.
+    """
+    kept = [_FILTER if tier.filter_for(1) else "resource limits alone, no seccomp filter"]
     weaker = ["it shares this machine's kernel"]
+    if tier.name == "plain":
+        start = "a child process"
+        weaker += _plain_weaknesses(bool(tier.filter_for(1)), bool(tier.readable()))
+        kept += ["Landlock over its files"] if tier.readable() else []
+    else:
+        start = "under bubblewrap"
+        kept = [_OWN, "a read-only view of the interpreter alone", *kept]
+        kept += ["a user of its own"] if tier.as_root else []
     if not tier.forks:
-        weaker.append(f"each cell starts an interpreter ({'; '.join(refusals)})")
-    if unlimited_threads:
-        weaker.append("as root's own user its threads are not counted")
-    return f"{text}; {' and '.join(weaker)}"
+        weaker.append("each cell starts an interpreter of its own")
+    kept.append("resource limits")
+    if counted:
+        kept.append(f"control groups for {' and '.join(counted)}")
+    else:
+        weaker.append(f"no control group counts its memory ({ungrouped})")
+    if "pids" not in counted and not _threads_are_limited(tier):
+        weaker.append("its threads are not counted")
+    why = f" (no better tier: {'; '.join(refusals)})" if refusals else ""
+    return f"{start} with {', '.join(kept)}; what it does not keep: {', '.join(weaker)}{why}"
+
+
+_FILTER = "a seccomp filter that refuses every system call it does not know"
+_OWN = "process, mount, network, IPC, host name and cgroup namespaces of its own"
+
+
+def _plain_weaknesses(filtered: bool, landlocked: bool) -> list[str]:
+    found = ["it sees which processes and files there are"]
+    if not landlocked:
+        found.append("it reads and writes every file that this user may")
+    if not filtered:
+        found.append("it reaches the network and signals this user's processes")
+    return found
+
+
+def _threads_are_limited(tier: Tier) -> bool:
+    """Whether RLIMIT_NPROC holds: not for root's own user, nor where others count with it."""
+    return tier.forks and (tier.as_root or os.geteuid() != 0)

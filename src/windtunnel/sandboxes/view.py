@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.machinery
 import os
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def visible() -> tuple[Path, ...]:
 
 def folders() -> tuple[Path, ...]:
     """The folders on the way to what is visible, each after the one that it is in."""
-    found = {parent for path in visible() for parent in path.parents}
+    found = {parent for path in (*visible(), *devices()) for parent in path.parents}
     return tuple(sorted(found - set(visible()) - {Path("/")}))
 
 
@@ -55,6 +56,22 @@ def hidden() -> tuple[Path, ...]:
     """Folders within what is visible that are covered with nothing: installed packages."""
     folder = standard_library()
     return tuple(folder / name for name in _PACKAGES if (folder / name).is_dir())
+
+
+def needed_by(packages: Iterable[Path]) -> tuple[Path, ...]:
+    """What is to be seen for these packages beyond what is visible: themselves, and libraries."""
+    found: set[Path] = set()
+    for package in packages:
+        extensions = [path for path in package.rglob("*.so") if path.is_file()]
+        found |= {package, *libraries.needed(extensions)}
+    return tuple(sorted(found - set(visible())))
+
+
+def folders_to(packages: Iterable[Path]) -> tuple[Path, ...]:
+    """The folders on the way to what :func:`needed_by` gives that are not there yet."""
+    found = {parent for path in needed_by(packages) for parent in path.parents}
+    covered = {parent for path in visible() for parent in (path, *path.parents)}
+    return tuple(sorted(found - covered - {Path("/")}))
 
 
 def devices() -> tuple[Path, ...]:
@@ -76,4 +93,13 @@ def _extensions(folder: Path) -> list[Path]:
     )
 
 
-__all__ = ["devices", "folders", "hidden", "interpreter", "standard_library", "visible"]
+__all__ = [
+    "devices",
+    "folders",
+    "folders_to",
+    "hidden",
+    "interpreter",
+    "needed_by",
+    "standard_library",
+    "visible",
+]

@@ -1,14 +1,16 @@
 """The ``process`` engine: CPython itself, in a cell of the process sandbox.
 
 The guest is a whole Python with the standard library, in a process that can reach nothing; host
-functions are messages to this side, which is where they are guarded. Between runs the cell is frozen, so
-that no thread of the guest goes on unasked. A run that is over its time is asked to stop as by
-Ctrl-C; where that does not end it at once, the cell is killed and the next run has a fresh one.
+functions are messages to this side, which is where they are guarded. Between runs the cell is
+frozen, so that no thread of the guest goes on unasked. A run that is over its time is asked to
+stop as by Ctrl-C; where that does not end it at once, the cell is killed and the next run has a
+fresh one.
 """
 
 from __future__ import annotations
 
 import atexit
+import codecs
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +29,7 @@ _GRACE_S = 0.25
 """Seconds from the request to stop until the cell is killed."""
 _SETTING_UP = Limits(timeout_s=10.0)
 _THREADS = 64
-_LOST = "its process was killed, and the names it had are lost"
+_LOST = "its process was ended and its names are lost"
 _HERE = Path(__file__)
 
 
@@ -126,9 +128,7 @@ class ProcessGuest:
         if cell is not None:
             cell.close()
 
-    def _carry_out(
-        self, command: tuple[Any, ...], limits: Limits, host: HostCall
-    ) -> ExecResult:
+    def _carry_out(self, command: tuple[Any, ...], limits: Limits, host: HostCall) -> ExecResult:
         if self._closed:
             raise SessionClosedError("the guest is closed")
         with self._running:
@@ -209,7 +209,7 @@ class _Run:
                 self._stop("TimeoutError")
                 continue
             if self._interrupted() and not self._stopped_for:
-                self._stop("KeyboardInterrupt")
+                self._stop("InterruptedError")
                 continue
             data = self._cell.receive(left)
             self._printed += self._cell.take_output()
@@ -265,7 +265,10 @@ class _Run:
         return ExecResult(False, None, error, error_type, output=self._output())
 
     def _output(self) -> str:
-        return self._printed[: self._limits.output_bytes].decode(errors="replace")
+        most = self._limits.output_bytes
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        # Where it was cut, half a character at the end is left out.
+        return decoder.decode(bytes(self._printed[:most]), final=len(self._printed) <= most)
 
 
 def _no_host(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:

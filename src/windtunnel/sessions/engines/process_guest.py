@@ -1,8 +1,8 @@
 """What runs in the cell of a ``process`` session: it executes code and keeps its names.
 
-The cell is sent this file as text, beside :mod:`windtunnel.sessions.values`; it needs the standard
-library alone. Code that it runs can do to it whatever it likes: nothing that it says is believed by the owner.
-What the owner relies on is the sandbox around it.
+The cell is sent this file as text, beside :mod:`windtunnel.sessions.values`; it needs the
+standard library alone. Code that it runs can do to it whatever it likes: nothing that it says is
+believed by the owner. What the owner relies on is the sandbox around it.
 """
 
 from __future__ import annotations
@@ -159,7 +159,8 @@ def _error(name: str, message: str) -> Exception:
     known = getattr(builtins, name, None)
     if isinstance(known, type) and issubclass(known, Exception):
         try:
-            return known(message)
+            error: Exception = known(message)
+            return error
         except TypeError:
             pass  # it wants more than a message
     return type(name, (Exception,), {})(message)
@@ -249,13 +250,13 @@ class Guest:
             # What lies below the guest's first frame is not the guest's.
             sys.setrecursionlimit(recursion + _depth() + _PROTOCOL_DEPTH)
         before = set(threading.enumerate())
-        work: Callable[..., Any] = {
+        commands: dict[str, Callable[..., Any]] = {
             "host": self._define_host,
             "run": self._run,
             "call": self._call,
             "assign": self._assign,
-        }[kind]
-        ok, payload, name, message = self._guarded(work, rest)
+        }
+        ok, payload, name, message = self._guarded(commands[kind], rest)
         left = len([thread for thread in threading.enumerate() if thread not in before])
         return ("result", ok, payload, name, message, left)
 

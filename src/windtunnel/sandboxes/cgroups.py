@@ -1,0 +1,214 @@
+"""Control groups for cells, where this process may make them: memory and threads really counted.
+
+Both versions of the kernel's interface: one tree (v2) whose controllers must be handed down, or a
+tree a controller (v1). Under a limit of address space alone a cell could still fill its scratch
+space and memory that the kernel keeps for it; a group counts all of it. Where no group can be
+made, :attr:`Groups.refusal` says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from windtunnel.own import inventory
+from windtunnel.own.waiting import wait_until
+from windtunnel.sandboxes.protocol import CellLimits
+
+_WANTED = ("memory", "pids")
+_SLACK_MB = 32  # what the kernel keeps for a process, and pages copied from the zygote
+_REMOVED_WITHIN_S = 2.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tree:
+    """A hierarchy in which this process has a group.
+
+    :param controllers: which of memory and pids it counts.
+    :param version: 1 or 2.
+    :param own: the folder of this process's group.
+    """
+
+    controllers: tuple[str, ...]
+    version: int
+    own: Path
+
+
+def trees(mountinfo: str, membership: str) -> list[Tree]:
+    """The hierarchies that count memory or threads, by what the kernel says of this process.
+
+    :param mountinfo: ``/proc/self/mountinfo`` (proc(5)).
+    :param membership: ``/proc/self/cgroup`` (cgroups(7)).
+    """
+    paths = {}
+    for line in membership.splitlines():
+        _number, names, path = line.split(":", 2)
+        for name in names.split(","):
+            paths[name] = path
+    found = []
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _source, options = after.split(" ", 2)
+        root, point = before.split(" ")[3:5]
+        counted = [name for name in options.split(",") if name in _WANTED]
+        if kind == "cgroup2" and "" in paths:
+            found.append(Tree(_WANTED, 2, _below(point, root, paths[""])))
+        elif kind == "cgroup" and counted and counted[0] in paths:
+            found.append(Tree(tuple(counted), 1, _below(point, root, paths[counted[0]])))
+    return found
+
+
+def _below(point: str, root: str, path: str) -> Path:
+    """Where the group lies: its path is from the hierarchy's root, of which a part is mounted."""
+    relative = path.removeprefix(root.rstrip("/")) if path.startswith(root) else path
+    return Path(point) / relative.lstrip("/")
+
+
+class Groups:
+    """The groups of one sandbox: one for itself in each tree, one below it for each cell."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self) -> None:
+        self.refusal = ""
+        self._cells = itertools.count(1)
+        self._entries: list[int] = []
+        self._folders: list[tuple[Tree, tuple[str, ...], Path]] = []
+        name = f"windtunnel-{os.getpid()}-{next(self._numbers)}"
+        try:
+            found = trees(
+                Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape"),
+                Path("/proc/self/cgroup").read_text("utf-8", "surrogateescape"),
+            )
+        except OSError as error:
+            self.refusal = str(error)
+            return
+        for tree in found:
+            self._make(tree, name)
+        if not self.counted:
+            self.refusal = self.refusal or "no tree counts memory or threads"
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """What the groups count: of ``memory`` and ``pids``."""
+        return tuple(sorted({name for _, names, _ in self._folders for name in names}))
+
+    def _make(self, tree: Tree, name: str) -> None:
+        folder = tree.own / name
+        missing = set(tree.controllers) - set(self.counted)
+        if not missing:
+            return
+        current = inventory.current()
+        entry = current.take(
+            "cgroup", name=name, path=str(folder), undo="windtunnel.sandboxes.cgroups:undo"
+        )
+        try:
+            folder.mkdir()
+            counted = _handed_down(tree, folder) if tree.version == 2 else tree.controllers
+            if not counted:
+                raise PermissionError(f"{tree.own} hands no controller down")
+        except OSError as error:
+            self.refusal = f"{type(error).__name__}: {error}"
+            _remove(folder)
+            current.drop(entry)
+        else:
+            self._entries.append(entry)
+            self._folders.append((tree, counted, folder))
+
+    def cell(self, limits: CellLimits) -> CellGroup:
+        """A group for one cell; empty where none can be made."""
+        number = next(self._cells)
+        folders = []
+        try:
+            for tree, counted, parent in self._folders:
+                folder = parent / f"cell-{number}"
+                folder.mkdir()
+                folders.append(folder)
+                for name, value in _settings(tree.version, counted, limits).items():
+                    with contextlib.suppress(FileNotFoundError):  # no swap is counted here
+                        (folder / name).write_text(value)
+        except OSError:
+            CellGroup(folders).remove()
+            raise
+        return CellGroup(folders)
+
+    def close(self) -> None:
+        """Remove them. The cells are gone."""
+        for (_tree, _counted, folder), entry in zip(self._folders, self._entries, strict=True):
+            if _remove(folder):  # else it stays listed for the reaper
+                inventory.current().drop(entry)
+        self._folders, self._entries = [], []
+
+
+class CellGroup:
+    """The groups of one cell."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        self._folders = folders
+
+    def doors(self) -> list[int]:
+        """Descriptors: who writes ``0`` to each is in the groups. To be closed by the caller."""
+        return [
+            os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in self._folders
+        ]
+
+    def remove(self) -> None:
+        """Remove them, once the cell is gone."""
+        for folder in self._folders:
+            _remove(folder)
+
+
+def undo(entry: Mapping[str, object]) -> bool:
+    """Remove what a dead process left, for the reaper; whether there was anything."""
+    folder = Path(str(entry["path"]))
+    if not folder.is_dir():
+        return False
+    _remove(folder)
+    return True
+
+
+def _handed_down(tree: Tree, folder: Path) -> tuple[str, ...]:
+    """Which controllers cells below ``folder`` can have; tries to have them handed down."""
+    for group in (tree.own, folder):
+        for name in tree.controllers:
+            with contextlib.suppress(OSError):  # what counts is what is there afterwards
+                (group / "cgroup.subtree_control").write_text(f"+{name}")
+    handed = (folder / "cgroup.subtree_control").read_text().split()
+    return tuple(name for name in tree.controllers if name in handed)
+
+
+def _settings(version: int, counted: tuple[str, ...], limits: CellLimits) -> dict[str, str]:
+    settings = {}
+    if "pids" in counted:
+        settings["pids.max"] = str(limits.threads + 1)  # whoever forks the cell passes through
+    if "memory" in counted and limits.memory_mb is not None:
+        size = str((limits.memory_mb + limits.scratch_mb + _SLACK_MB) << 20)
+        if version == 2:
+            settings |= {"memory.max": size, "memory.swap.max": "0"}
+        else:
+            settings |= {"memory.limit_in_bytes": size, "memory.memsw.limit_in_bytes": size}
+    return settings
+
+
+def _remove(folder: Path) -> bool:
+    """Remove a group and those below it, which is possible as soon as nobody is in them."""
+    for below in folder.glob("*/"):
+        _remove(below)
+
+    def removed() -> bool:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    return wait_until(removed, _REMOVED_WITHIN_S)
+
+
+__all__ = ["CellGroup", "Groups", "Tree", "trees", "undo"]
