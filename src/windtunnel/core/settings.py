@@ -184,6 +184,9 @@ class Settings:
     only_rerun: tuple[str, ...] = _setting(
         (), _lines, "rerun only failures whose message matches one of these expressions"
     )
+    engine: str = _setting(
+        "monty", str, "what runs code for the fixtures session and executor, where no marker says"
+    )
     timeout: float = _setting(
         0.0, _seconds, "seconds a test may take where nothing else says so; 0 is no limit"
     )

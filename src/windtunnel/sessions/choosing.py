@@ -48,7 +48,7 @@ def opened_session(
         from windtunnel.sessions.fake import MockREPLSession
 
         return MockREPLSession(**options)
-    from windtunnel.sessions.open import open
+    from windtunnel.sessions.opening import open
 
     return open(engine, **options)
 
@@ -73,7 +73,7 @@ def opened_executor(
         from windtunnel.sessions.fake import MockAsyncExecutor
 
         return MockAsyncExecutor(reads=True, **options)
-    from windtunnel.sessions.open import executor
+    from windtunnel.sessions.opening import executor
 
     return executor(engine, **options)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 if TYPE_CHECKING:
     from windtunnel.sessions.callbacks import Callback
     from windtunnel.sessions.capabilities import CapabilityContext, CapabilityToken
+    from windtunnel.sessions.errors import GuestError
 
 Grants: TypeAlias = "CapabilityContext | Iterable[CapabilityToken] | None"
 """What a piece of code may use: a context, some tokens, or None for what the session holds."""
@@ -155,7 +156,14 @@ class Session(Protocol):
         """Give the guest a value by name, exactly as it is here."""
         ...
 
-    def callback(self, name: str, **options: Any) -> Callback:
+    def callback(
+        self,
+        name: str,
+        *,
+        default: Any = ...,
+        on_error: Callable[[GuestError], Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> Callback:
         """A Python callable of the guest's function ``name``."""
         ...
 

@@ -269,17 +269,12 @@ class Script:
         for need in self._needs:
             context.use(need.capability, need.resource, operation=need.operation, size=need.size)
 
-    @property
-    def guarded(self) -> bool:
-        """Whether it needs a capability."""
-        return bool(self._needs)
-
 
 class Scripts:
     """The scripts of one double; the newest that fits and has an answer left is asked."""
 
     def __init__(self, results: Mapping[Matcher, Any] | None) -> None:
-        self._scripts: list[Script] = []
+        self.all: list[Script] = []
         for code, given in (results or {}).items():
             self.add(code).answers(given)
 
@@ -293,14 +288,14 @@ class Scripts:
     ) -> Script:
         """A new script, newer than all others."""
         script = Script(code, contains, pattern, times)
-        self._scripts.append(script)
+        self.all.append(script)
         return script
 
     def find(
         self, code: str, inputs: Mapping[str, Any]
     ) -> tuple[Script, MockRequest, Answer] | None:
         """The script that answers that code, what it was asked and its answer."""
-        for script in reversed(self._scripts):
+        for script in reversed(self.all):
             taken = script.take(code, inputs)
             if taken is not None:
                 return script, *taken
@@ -308,16 +303,16 @@ class Scripts:
 
     def told(self) -> str:
         """Which code there are scripts for, for an error message."""
-        return "; ".join(script.fits for script in self._scripts) or "no scripts at all"
+        return "; ".join(script.fits for script in self.all) or "no scripts at all"
 
     def rewind(self) -> None:
         """Have each begin again with its first answer."""
-        for script in self._scripts:
+        for script in self.all:
             script.rewind()
 
     def forget(self) -> None:
         """Have none."""
-        self._scripts.clear()
+        self.all.clear()
 
 
 def not_negative(name: str, seconds: float) -> None:

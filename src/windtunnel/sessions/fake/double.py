@@ -6,8 +6,9 @@ by itself (a session: its names), then the default.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from windtunnel.core.clock import REAL_CLOCK, Clock
@@ -36,12 +37,24 @@ from windtunnel.sessions.fake.waiting import (
     drive,
     drive_sync,
 )
-from windtunnel.sessions.protocol import Grants, Limits
+from windtunnel.sessions.protocol import Limits
 
 if TYPE_CHECKING:
     from windtunnel.sessions.capabilities import CapabilityContext
 
 Failing: TypeAlias = "bool | BaseException | type[BaseException]"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Execution:
+    """One execution under way: what was asked for, with what it may use and how long."""
+
+    kind: str
+    code: str
+    context: CapabilityContext
+    timeout_s: float | None
+    inputs: Mapping[str, Any]
+    budget: Budget
 
 
 class Double:
@@ -134,41 +147,89 @@ class Double:
         else:
             self._scripts.rewind()
 
+    def restorer(self) -> Callable[[], None]:
+        """What has the double as it is now again, however it is used meanwhile."""
+        settings = (self.mock_result, self.should_fail, self.execution_delay, self._closed)
+        scripts = list(self._scripts.all)
+        executions, unscripted = list(self.executions), list(self.unscripted)
+
+        def restore() -> None:
+            self.mock_result, self.should_fail, self.execution_delay, self._closed = settings
+            self._scripts.all[:] = scripts
+            self._scripts.rewind()
+            self.executions[:], self.unscripted[:] = executions, unscripted
+
+        return restore
+
     # -- answering --------------------------------------------------------------------------------
 
-    def _budget(self, timeout_s: float | None) -> Budget:
+    def _asked(
+        self,
+        kind: str,
+        code: str,
+        context: CapabilityContext,
+        timeout_s: float | None = None,
+        inputs: Mapping[str, Any] | None = None,
+    ) -> Execution:
         if self._closed:
             raise SessionClosedError(f"the {type(self).__name__} is closed", name=self.name)
-        limit = timeout_s if timeout_s is not None else self.limits.timeout_s
-        if limit is not None and not limit > 0:
-            raise UsageError(
-                "timeout_s is seconds above 0, or None", found=f"timeout_s={timeout_s!r}"
-            )
-        return Budget(self._clock, limit)
+        if timeout_s is not None and not timeout_s > 0:
+            raise UsageError("timeout_s is seconds above 0", found=f"timeout_s={timeout_s!r}")
+        limits = self.limits
+        if timeout_s is not None:
+            limits = dataclasses.replace(limits, timeout_s=timeout_s)
+        given: dict[str, Any] = crossed(dict(inputs or {}))
+        budget = Budget(self._clock, context.limits(limits).timeout_s)
+        return Execution(kind, code, context, timeout_s, given, budget)
 
-    async def _carry_out(
-        self, steps: Steps[Answer], budget: Budget, context: CapabilityContext
-    ) -> Answer:
-        """Carry out the steps; what ends them is the answer."""
-        with context.scope():
+    async def _carry_out(self, asked: Execution, steps: Steps[Answer]) -> MockExecutionResult:
+        """Carry the steps out; what ends them is the answer."""
+        with self._ended(asked) as ending:
             await checkpoint()
-            try:
-                return await drive(steps, budget)
-            except OutOfTimeError:
-                return _timed_out(budget)
-            except CapabilityDenied as denied:
-                return Answer(error_type=type(denied).__name__, error=str(denied))
+            ending.append(await drive(steps, asked.budget))
+        return self._remember(asked, ending[0])
 
-    def _carry_out_sync(
-        self, steps: Steps[Answer], budget: Budget, context: CapabilityContext
-    ) -> Answer:
-        with context.scope():
-            try:
-                return drive_sync(steps, budget)
-            except OutOfTimeError:
-                return _timed_out(budget)
-            except CapabilityDenied as denied:
-                return Answer(error_type=type(denied).__name__, error=str(denied))
+    def _carry_out_sync(self, asked: Execution, steps: Steps[Answer]) -> MockExecutionResult:
+        with self._ended(asked) as ending:
+            ending.append(drive_sync(steps, asked.budget))
+        return self._remember(asked, ending[0])
+
+    @contextlib.contextmanager
+    def _ended(self, asked: Execution) -> Iterator[list[Answer]]:
+        """However it ends, there is an answer, or it is on record that it was stopped."""
+        ending: list[Answer] = []
+        try:
+            with asked.context.scope():
+                yield ending
+        except OutOfTimeError:
+            message = f"it ran longer than {asked.budget.timeout_s:g} s"
+            ending.append(Answer(error_type="TimeoutError", error=message))
+        except CapabilityDenied as denied:
+            ending.append(failure_of(denied))
+        except UsageError:
+            raise
+        except BaseException as error:
+            stopped = f"stopped by {type(error).__name__}"
+            self._remember(asked, Answer(error_type="InterruptedError", error=stopped))
+            raise
+
+    def _remember(self, asked: Execution, answer: Answer) -> MockExecutionResult:
+        result = self._result(answer, asked.budget)
+        self._keep(
+            MockExecutionRecord(
+                kind=asked.kind,
+                code=asked.code,
+                result=result,
+                grants=asked.context.types(),
+                started=asked.budget.started,
+                timeout_s=asked.timeout_s,
+                inputs=asked.inputs,
+            )
+        )
+        return result
+
+    def _keep(self, record: MockExecutionRecord) -> None:
+        self.executions.append(record)
 
     def _begin(self) -> Steps[Answer | None]:
         """What every execution and call begins with: the delay, and the failure where it must."""
@@ -182,20 +243,18 @@ class Double:
             )
         return dataclasses.replace(Answer.of(self.should_fail), source="should_fail")
 
-    def _scripted(
-        self, code: str, inputs: Mapping[str, Any], context: CapabilityContext
-    ) -> Steps[Answer | None]:
+    def _scripted(self, asked: Execution) -> Steps[Answer | None]:
         """What a script answers; None where there is none for that code."""
-        found = self._scripts.find(code, inputs)
+        found = self._scripts.find(asked.code, asked.inputs)
         if found is None:
             return None
         script, request, answer = found
-        if script.guarded:
-            script.use(context)
+        script.use(asked.context)
         return (yield from answer.steps(request))
 
-    def _by_default(self, code: str, inputs: Mapping[str, Any]) -> Steps[Answer]:
+    def _by_default(self, asked: Execution) -> Steps[Answer]:
         """What nothing else answers."""
+        code = asked.code
         if self.strict:
             raise UsageError(
                 f"the {type(self).__name__} was not told what this code gives",
@@ -204,7 +263,7 @@ class Double:
             )
         self.unscripted.append(code)
         answer = dataclasses.replace(Answer.of(self.mock_result), source="default")
-        return (yield from answer.steps(MockRequest(code, inputs)))
+        return (yield from answer.steps(MockRequest(code, asked.inputs)))
 
     def _result(self, answer: Answer, budget: Budget) -> MockExecutionResult:
         """The answer as a result: a fresh value, within the limit of output."""
@@ -212,7 +271,7 @@ class Double:
         room = self.limits.output_bytes
         if len(output.encode("utf-8", "surrogatepass")) > room:
             output = output.encode("utf-8", "surrogatepass")[:room].decode("utf-8", "ignore")
-            error_type, error = "OutputLimitError", f"more than {room} bytes were printed"
+            error_type, error = "OutputLimitError", f"it printed more than {room} bytes"
         ok = not error_type
         return MockExecutionResult(
             ok,
@@ -230,30 +289,4 @@ def failure_of(error: BaseException) -> Answer:
     return Answer(error_type=type_name(error), error=str(getattr(error, "message", error)))
 
 
-def _timed_out(budget: Budget) -> Answer:
-    return Answer(error_type="TimeoutError", error=f"it ran longer than {budget.timeout_s:g} s")
-
-
-def context_of(grants: Grants, name: str, clock: Clock) -> CapabilityContext:
-    """What these grants are, held by a root of their own; nothing where there are none."""
-    from windtunnel.sessions.capabilities.context import CapabilityContext
-
-    if isinstance(grants, CapabilityContext):
-        return grants
-    return CapabilityContext(name, tokens=grants or (), clock=clock)
-
-
-def narrowed(context: CapabilityContext, grants: Grants) -> CapabilityContext:
-    """``context`` with these grants alone.
-
-    :raises CapabilityDenied: where they go beyond what it holds.
-    """
-    from windtunnel.sessions.capabilities.context import CapabilityContext
-
-    if grants is None:
-        return context
-    tokens = grants.tokens() if isinstance(grants, CapabilityContext) else tuple(grants)
-    return context.child("run", tokens, inherit=False)
-
-
-__all__ = ["Double", "Failing", "context_of", "failure_of", "narrowed"]
+__all__ = ["Double", "Execution", "Failing", "failure_of"]

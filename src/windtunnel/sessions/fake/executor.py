@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from windtunnel.sessions.fake.answers import Answer, Matcher, crossed
-from windtunnel.sessions.fake.double import Double, context_of
+from windtunnel.sessions.capabilities import CapabilityContext
+from windtunnel.sessions.fake.answers import Answer, Matcher
+from windtunnel.sessions.fake.double import Double, Execution
 from windtunnel.sessions.fake.names import Names
-from windtunnel.sessions.fake.records import MockExecutionRecord, MockExecutionResult
-from windtunnel.sessions.fake.waiting import Budget, Steps
+from windtunnel.sessions.fake.records import MockExecutionResult
+from windtunnel.sessions.fake.waiting import Steps
 from windtunnel.sessions.hosting import HostFunction
 from windtunnel.sessions.protocol import Grants
-
-if TYPE_CHECKING:
-    from windtunnel.sessions.capabilities import CapabilityContext
+from windtunnel.sessions.session import by_name, held_as
 
 
 class MockAsyncExecutor(Double):
     """An :class:`~windtunnel.sessions.Executor` that runs nothing: it answers by script.
 
-    Its parameters are those of :class:`Double`, and these two. What it gives is what an engine
+    Its parameters are those of :class:`Double`, and these three. What it gives is what an engine
     could give: errors are outcomes, values are fresh copies, the limit ends what takes longer, a
     capability that a script needs is looked for in the grants.
 
     :param reads: whether code without a script is read, as a :class:`MockREPLSession` reads it,
         each time from nothing. It is not by default: then ``mock_result`` is what it gives.
     :param functions: host functions that code which is read may call.
+    :param capabilities: what code has that is given no grants; nothing by default.
 
     >>> import asyncio
     >>> executor = MockAsyncExecutor({"6 * 7": 42})
@@ -46,11 +46,18 @@ class MockAsyncExecutor(Double):
         *,
         reads: bool = False,
         functions: Iterable[HostFunction] = (),
+        capabilities: Grants = (),
         **options: Any,
     ) -> None:
         super().__init__(results, **options)
         self._reads = reads
-        self._host = {function.name: function for function in functions}
+        self._host = by_name(functions)
+        self._capabilities = held_as(capabilities, self.name or "executor", self._clock)
+
+    @property
+    def capabilities(self) -> CapabilityContext:
+        """What code may use that is given no grants."""
+        return self._capabilities
 
     async def execute(
         self,
@@ -63,15 +70,14 @@ class MockAsyncExecutor(Double):
         """Answer ``code``.
 
         :param timeout_s: seconds on the clock until it is ended with ``TimeoutError``.
-        :param grants: the capabilities that the code has; None for none at all.
+        :param grants: the capabilities that the code has, and all it has; None for those of the
+            executor, which has none by default.
         :param inputs: names that scripts may work with.
         :raises SessionClosedError: after :meth:`close`.
         :raises UsageError: for a limit that is none; when strict, for code without a script.
         """
-        budget, given, context = self._prepare(timeout_s, grants, inputs)
-        steps = self._steps(code, given, context)
-        answer = await self._carry_out(steps, budget, context)
-        return self._remember(code, answer, budget, timeout_s, given, context)
+        asked = self._asked("run", code, self._context(grants), timeout_s, inputs)
+        return await self._carry_out(asked, self._steps(asked))
 
     def execute_sync(
         self,
@@ -82,10 +88,8 @@ class MockAsyncExecutor(Double):
         inputs: Mapping[str, Any] | None = None,
     ) -> MockExecutionResult:
         """The same, blocking this thread for what it takes on the clock."""
-        budget, given, context = self._prepare(timeout_s, grants, inputs)
-        steps = self._steps(code, given, context)
-        answer = self._carry_out_sync(steps, budget, context)
-        return self._remember(code, answer, budget, timeout_s, given, context)
+        asked = self._asked("run", code, self._context(grants), timeout_s, inputs)
+        return self._carry_out_sync(asked, self._steps(asked))
 
     def reset(self, *, scripts: bool = False) -> None:
         """Forget the history; ``should_fail``, ``execution_delay`` and ``mock_result`` are as they
@@ -127,52 +131,24 @@ class MockAsyncExecutor(Double):
 
     # -- one execution ----------------------------------------------------------------------------
 
-    def _prepare(
-        self, timeout_s: float | None, grants: Grants, inputs: Mapping[str, Any] | None
-    ) -> tuple[Budget, dict[str, Any], CapabilityContext]:
-        budget = self._budget(timeout_s)
-        given: dict[str, Any] = crossed(dict(inputs or {}))
-        return budget, given, context_of(grants, self.name or "executor", self._clock)
+    def _context(self, grants: Grants) -> CapabilityContext:
+        if grants is None:
+            return self._capabilities
+        if isinstance(grants, CapabilityContext):
+            return grants
+        return CapabilityContext(self.name or "executor", tokens=grants, clock=self._clock)
 
-    def _steps(
-        self, code: str, inputs: Mapping[str, Any], context: CapabilityContext
-    ) -> Steps[Answer]:
-        failure = yield from self._begin()
-        if failure is not None:
-            return failure
-        scripted = yield from self._scripted(code, inputs, context)
-        if scripted is not None:
-            return scripted
-        if self._reads:
+    def _steps(self, asked: Execution) -> Steps[Answer]:
+        answer = yield from self._begin()
+        if answer is None:
+            answer = yield from self._scripted(asked)
+        if answer is None and self._reads:
             names = Names(self._host, {}, self._clock, self.limits.recursion)
-            names.namespace.update(inputs)
-            answer = yield from names.run(code)
-            if answer is not None:
-                return answer
-        return (yield from self._by_default(code, inputs))
-
-    def _remember(
-        self,
-        code: str,
-        answer: Answer,
-        budget: Budget,
-        timeout_s: float | None,
-        inputs: Mapping[str, Any],
-        context: CapabilityContext,
-    ) -> MockExecutionResult:
-        result = self._result(answer, budget)
-        self.executions.append(
-            MockExecutionRecord(
-                kind="run",
-                code=code,
-                result=result,
-                grants=context.types(),
-                started=budget.started,
-                timeout_s=timeout_s,
-                inputs=inputs,
-            )
-        )
-        return result
+            names.namespace.update(asked.inputs)
+            answer = yield from names.run(asked.code)
+        if answer is None:
+            answer = yield from self._by_default(asked)
+        return answer
 
 
 __all__ = ["MockAsyncExecutor"]

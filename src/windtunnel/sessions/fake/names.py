@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.clock import Clock
@@ -19,6 +19,7 @@ from windtunnel.sessions.fake.reading import (
 )
 from windtunnel.sessions.fake.records import MockFunctionCall
 from windtunnel.sessions.fake.waiting import Steps
+from windtunnel.sessions.values import ValueCrossingError
 
 if TYPE_CHECKING:
     from windtunnel.sessions.hosting import HostFunction
@@ -71,6 +72,21 @@ class Names:
             mock.rewind()
         self.calls.clear()
 
+    def restorer(self) -> Callable[[], None]:
+        """What has the names as they are now again; values are copied where they can be."""
+        namespace = {name: _copied(value) for name, value in self.namespace.items()}
+        mocks, calls = dict(self._mocks), list(self.calls)
+
+        def restore() -> None:
+            self._mocks = dict(mocks)
+            self.namespace.clear()
+            self.namespace.update({name: _copied(value) for name, value in namespace.items()})
+            for mock in self._mocks.values():
+                mock.rewind()
+            self.calls[:] = calls
+
+        return restore
+
     def run(self, code: str) -> Steps[Answer | None]:
         """Carry out code that can be read; None for code that cannot, of which nothing is done."""
         try:
@@ -117,6 +133,7 @@ class Names:
         given: tuple[Any, Any] = (tuple(args), dict(kwargs))
         try:
             if isinstance(function, GuestFunction):
+                given = _copied(given)
                 result = yield from function.steps(args, kwargs)
             else:  # it leaves the guest, so everything crosses
                 given = crossed(given)
@@ -138,6 +155,13 @@ class Names:
             if isinstance(function, FunctionMock):
                 function.calls.append(call)
         return result
+
+
+def _copied(value: Any) -> Any:
+    try:
+        return crossed(value)
+    except ValueCrossingError:  # a function, or what only the test can put there
+        return value
 
 
 def _outside(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Steps[Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from windtunnel.core.clock import Clock
-from windtunnel.core.errors import UsageError
+from windtunnel.sessions.callbacks import MISSING, Callback, Callbacks, OnError
+from windtunnel.sessions.engines.rewriting import name_checked
 from windtunnel.sessions.errors import GuestError
 from windtunnel.sessions.fake.answers import Answer, Matcher, crossed
-from windtunnel.sessions.fake.double import Double, Failing, context_of, narrowed
+from windtunnel.sessions.fake.double import Double, Execution, Failing
 from windtunnel.sessions.fake.functions import FunctionMock
 from windtunnel.sessions.fake.names import Names
 from windtunnel.sessions.fake.records import (
@@ -19,13 +20,14 @@ from windtunnel.sessions.fake.records import (
     MockFunctionCall,
 )
 from windtunnel.sessions.fake.turn import Turn
-from windtunnel.sessions.fake.waiting import Budget, Steps
+from windtunnel.sessions.fake.waiting import Steps
 from windtunnel.sessions.protocol import Grants, Limits
+from windtunnel.sessions.session import by_name, held_as, narrowed
 
 if TYPE_CHECKING:
-    from windtunnel.sessions.callbacks import Callback
     from windtunnel.sessions.capabilities import CapabilityContext
     from windtunnel.sessions.hosting import HostFunction
+    from windtunnel.sessions.session import EngineSession
 
 
 class MockREPLSession(Double):
@@ -38,7 +40,8 @@ class MockREPLSession(Double):
 
     :param functions: host functions, as for ``sessions.open``.
     :param builtins: functions that code finds besides Python's own, by name.
-    :param capabilities: what the session may use: tokens, or a context.
+    :param capabilities: what the session may use: tokens, a context, or None for what is current
+        where it is made.
     :param reads: whether it reads code at all; where it does not, only scripts answer (for code in
         another language than Python).
 
@@ -60,7 +63,7 @@ class MockREPLSession(Double):
         *,
         functions: Iterable[HostFunction] = (),
         builtins: Mapping[str, Any] | None = None,
-        capabilities: Grants = (),
+        capabilities: Grants = None,
         reads: bool = True,
         mock_result: Any = None,
         should_fail: Failing = False,
@@ -80,10 +83,12 @@ class MockREPLSession(Double):
             name=name,
             clock=clock,
         )
-        host = {function.name: function for function in functions}
+        host = by_name(functions)
+        self.callbacks = Callbacks()
+        """The callbacks made of its functions, by name."""
         self._names = Names(host, builtins or {}, self._clock, self.limits.recursion)
         self._history: list[MockExecutionRecord] = []
-        self._context = context_of(capabilities, name or "session", self._clock)
+        self._context = held_as(capabilities, name or "session", self._clock)
         self._reads = reads
         self._turn = Turn()
 
@@ -115,6 +120,16 @@ class MockREPLSession(Double):
     def capabilities(self) -> CapabilityContext:
         """What the session's code may use."""
         return self._context
+
+    @property
+    def isolation(self) -> str:
+        """What keeps its code in: nothing."""
+        return "none: a double runs what its own test wrote, in the test's process"
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
 
     @property
     def history(self) -> Sequence[MockExecutionRecord]:
@@ -149,10 +164,9 @@ class MockREPLSession(Double):
             has no script for.
         """
         async with self._turn.taken():
-            budget, given, context = self._prepare(timeout_s, grants, inputs)
-            steps = self._run_steps(code, given, context)
-            answer = await self._carry_out(steps, budget, context)
-            return self._remember("run", code, answer, budget, timeout_s, given, context)
+            context = narrowed(self._context, grants)
+            asked = self._asked("run", code, context, timeout_s, inputs)
+            return await self._carry_out(asked, self._run_steps(asked))
 
     def run_sync(
         self,
@@ -164,10 +178,9 @@ class MockREPLSession(Double):
     ) -> MockExecutionResult:
         """The same, blocking this thread for what it takes on the clock."""
         with self._turn.taken_sync():
-            budget, given, context = self._prepare(timeout_s, grants, inputs)
-            steps = self._run_steps(code, given, context)
-            answer = self._carry_out_sync(steps, budget, context)
-            return self._remember("run", code, answer, budget, timeout_s, given, context)
+            context = narrowed(self._context, grants)
+            asked = self._asked("run", code, context, timeout_s, inputs)
+            return self._carry_out_sync(asked, self._run_steps(asked))
 
     def execute(self, code: str, **options: Any) -> MockExecutionResult:
         """The same as :meth:`run_sync`."""
@@ -182,24 +195,18 @@ class MockREPLSession(Double):
             no such function.
         """
         async with self._turn.taken():
-            budget, given, context = self._prepare(timeout_s, None, None)
+            asked = self._asked("call", name_checked(function), self._context, timeout_s)
             steps = self._call_steps(function, *crossed((args, kwargs)))
-            answer = await self._carry_out(steps, budget, context)
-            return _value(
-                self._remember("call", function, answer, budget, timeout_s, given, context)
-            )
+            return _value(await self._carry_out(asked, steps))
 
     def call_sync(
         self, function: str, /, *args: Any, timeout_s: float | None = None, **kwargs: Any
     ) -> Any:
         """The same, blocking this thread."""
         with self._turn.taken_sync():
-            budget, given, context = self._prepare(timeout_s, None, None)
+            asked = self._asked("call", name_checked(function), self._context, timeout_s)
             steps = self._call_steps(function, *crossed((args, kwargs)))
-            answer = self._carry_out_sync(steps, budget, context)
-            return _value(
-                self._remember("call", function, answer, budget, timeout_s, given, context)
-            )
+            return _value(self._carry_out_sync(asked, steps))
 
     def call_function(
         self,
@@ -222,11 +229,9 @@ class MockREPLSession(Double):
     def define_sync(self, name: str, value: Any) -> None:
         """The same."""
         with self._turn.taken_sync():
-            budget = self._budget(None)
-            if not name.isidentifier():
-                raise UsageError("a name of a session is an identifier", found=repr(name))
+            asked = self._asked("define", name_checked(name), self._context)
             self.python_namespace[name] = crossed(value)
-            self._remember("define", name, Answer(), budget, None, {}, self._context)
+            self._remember(asked, Answer(source="namespace"))
 
     def reset(self, *, scripts: bool = False) -> Coroutine[Any, Any, None]:
         """Forget every name and the history; capabilities, function mocks and scripts stay, and
@@ -244,7 +249,7 @@ class MockREPLSession(Double):
 
     def reset_sync(self) -> None:
         """The same."""
-        self.reset()
+        _ = self.reset()
 
     def close(self) -> Coroutine[Any, Any, None]:
         """End the session; what was executed stays on record. Twice is allowed; awaiting too."""
@@ -257,7 +262,7 @@ class MockREPLSession(Double):
 
     def cleanup(self) -> None:
         """Reset it and close it."""
-        self.reset()
+        _ = self.reset()
         self._closed = True
 
     def get_function_call_count(self, name: str = "") -> int:
@@ -286,75 +291,70 @@ class MockREPLSession(Double):
     ) -> None:
         self._closed = True
 
-    def callback(self, name: str, **options: Any) -> Callback:
+    def callback(
+        self,
+        name: str,
+        *,
+        default: Any = MISSING,
+        on_error: OnError | None = None,
+        timeout_s: float | None = None,
+    ) -> Callback:
         """A Python callable of the session's function ``name``, as of a real session's.
 
         >>> session = MockREPLSession()
-        >>> _ = session.mock_function("double", lambda x: x * 2)
+        >>> mock = session.mock_function("double", lambda x: x * 2)
         >>> session.callback("double")(21)
         42
         """
-        from windtunnel.sessions.callbacks import Callback
+        # It calls a session by `call`, `call_sync` and `name` alone.
+        caller = cast("EngineSession", self)
+        made = Callback(caller, name, default=default, on_error=on_error, timeout_s=timeout_s)
+        return self.callbacks.add(made)
 
-        return Callback(self, name, **options)
+    def restorer(self) -> Callable[[], None]:
+        """As of every double; and its names."""
+        restore_settings, restore_names = super().restorer(), self._names.restorer()
+        history = list(self._history)
+
+        def restore() -> None:
+            restore_settings()
+            restore_names()
+            self._history[:] = history
+            self._turn = Turn()  # whoever held the old one may have crashed with its node
+
+        return restore
+
+    def held_in_place_of(self, before: CapabilityContext, now: CapabilityContext) -> None:
+        """Hold another context where ``before`` was held."""
+        if self._context is before:
+            self._context = now
 
     # -- one run or call --------------------------------------------------------------------------
 
-    def _prepare(
-        self, timeout_s: float | None, grants: Grants, inputs: Mapping[str, Any] | None
-    ) -> tuple[Budget, dict[str, Any], CapabilityContext]:
-        budget = self._budget(timeout_s)
-        given: dict[str, Any] = crossed(dict(inputs or {}))
-        return budget, given, narrowed(self._context, grants)
-
-    def _run_steps(
-        self, code: str, inputs: Mapping[str, Any], context: CapabilityContext
-    ) -> Steps[Answer]:
-        failure = yield from self._begin()
-        if failure is not None:
-            return failure
-        self.python_namespace.update(inputs)
-        scripted = yield from self._scripted(code, inputs, context)
-        if scripted is not None:
-            return scripted
-        if self._reads:
-            answer = yield from self._names.run(code)
-            if answer is not None:
-                return answer
-        return (yield from self._by_default(code, inputs))
+    def _run_steps(self, asked: Execution) -> Steps[Answer]:
+        answer = yield from self._begin()
+        if answer is not None:
+            return answer
+        self.python_namespace.update(asked.inputs)
+        answer = yield from self._scripted(asked)
+        if answer is None and self._reads:
+            answer = yield from self._names.run(asked.code)
+        if answer is None:
+            answer = yield from self._by_default(asked)
+        return answer
 
     def _call_steps(
         self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Steps[Answer]:
-        failure = yield from self._begin()
-        if failure is not None:
-            return failure
-        return (yield from self._names.call(name, args, kwargs))
+        answer = yield from self._begin()
+        if answer is None:
+            answer = yield from self._names.call(name, args, kwargs)
+        return answer
 
-    def _remember(
-        self,
-        kind: str,
-        code: str,
-        answer: Answer,
-        budget: Budget,
-        timeout_s: float | None,
-        inputs: Mapping[str, Any],
-        context: CapabilityContext,
-    ) -> MockExecutionResult:
-        result = self._result(answer, budget)
-        record = MockExecutionRecord(
-            kind=kind,
-            code=code,
-            result=result,
-            grants=context.types(),
-            started=budget.started,
-            timeout_s=timeout_s,
-            inputs=inputs,
-        )
+    def _keep(self, record: MockExecutionRecord) -> None:
         self._history.append(record)
-        if kind == "run":
+        if record.kind == "run":
             self.executions.append(record)
-        return result
 
 
 def _value(result: MockExecutionResult) -> Any:

@@ -13,8 +13,8 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from windtunnel.core.errors import UsageError
 from windtunnel.sessions.fake.waiting import anyio
+from windtunnel.sessions.session import SessionBusyError
 
 
 class Turn:
@@ -29,7 +29,7 @@ class Turn:
     async def taken(self) -> AsyncIterator[None]:
         """Hold the turn, in a task.
 
-        :raises UsageError: where the task holds it already.
+        :raises SessionBusyError: where the task holds it already.
         """
         me = ("task", threading.get_ident(), anyio().get_current_task().id)
         event = anyio().Event()
@@ -48,7 +48,7 @@ class Turn:
     def taken_sync(self) -> Iterator[None]:
         """Hold the turn, in this thread.
 
-        :raises UsageError: where something of this thread holds it, which could never end.
+        :raises SessionBusyError: where something of this thread holds it, which could never end.
         """
         me = ("thread", threading.get_ident(), object())
         event = threading.Event()
@@ -68,7 +68,7 @@ class Turn:
                 return True
             own = held == me if me[0] == "task" and held[0] == "task" else held[1] == me[1]
             if own:
-                raise UsageError(
+                raise SessionBusyError(
                     "the session is busy, and this call is part of what it is busy with",
                     found="a call from within a run, or a blocking call beside an awaited one",
                     fix="use another session, or await run() and call() from another task",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from windtunnel import laws
 from windtunnel.core.errors import MissingExtraError
 from windtunnel.sessions.capabilities import CapabilityToken
-from windtunnel.sessions.laws.phrases import Language, Phrase
+from windtunnel.sessions.laws.phrases import PYTHON, Language, Phrase
 from windtunnel.sessions.protocol import ExecResult
 
 if TYPE_CHECKING:
@@ -51,6 +51,57 @@ class Asked:
         assert phrase is not None
         must_end_as(result, phrase)
         return result
+
+
+def named(*names: str) -> Any:
+    """A strategy of phrases' names; None where Hypothesis is not installed."""
+    try:
+        from hypothesis import strategies
+    except ImportError:
+        return None
+    return strategies.sampled_from(names)
+
+
+class GuestContract(laws.Contract):
+    """What the contracts of executors and sessions have in common: how they are used.
+
+    :cvar language: what their guests speak, where the factory does not say.
+    """
+
+    language: ClassVar[Language] = PYTHON
+    inputs = named("answer", "other", "fresh", "prints", "statement")
+    invalid_inputs = named("fails", "broken")
+    slow_inputs = named("forever")
+    examples = 5
+    asynchronous = True
+    timeout_s = SHORT_S
+    tolerance_s = ENOUGH_S
+
+    async def call(self, subject: Asked, input: str) -> ExecResult:
+        """Execute the phrase of that name."""
+        return await subject.say(subject.language.phrases()[input])
+
+    async def call_within(self, subject: Asked, input: str, timeout_s: float) -> ExecResult:
+        """The same under a limit."""
+        return await subject.say(subject.language.phrases()[input], timeout_s=timeout_s)
+
+    def view(self, result: Any) -> Any:
+        """What two executions of the same have in common: all but the time they took."""
+        if not isinstance(result, ExecResult):
+            return result
+        return result.ok, result.value, result.error_type, result.error, result.output
+
+    def error(self, result: Any) -> Any:
+        """Failing code is an outcome."""
+        if isinstance(result, ExecResult) and not result.ok:
+            return f"{result.error_type}: {result.error}"
+        return None
+
+    async def close(self, subject: Asked) -> None:
+        """Close it, where it can be closed."""
+        close = getattr(subject.of, "close", None)
+        if close is not None:
+            await close()
 
 
 def must_end_as(result: ExecResult, phrase: Phrase) -> None:
@@ -105,4 +156,4 @@ def crossing() -> SearchStrategy[Any]:
     )
 
 
-__all__ = ["ENOUGH_S", "READING", "SHORT_S", "Asked", "crossing", "must_end_as"]
+__all__ = ["ENOUGH_S", "READING", "SHORT_S", "Asked", "GuestContract", "crossing", "must_end_as"]

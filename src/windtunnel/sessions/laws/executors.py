@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, ClassVar
+from typing import Any
 
 import anyio
 
@@ -15,13 +15,19 @@ from windtunnel.sessions.capabilities import (
     CapabilityToken,
 )
 from windtunnel.sessions.errors import SessionClosedError
-from windtunnel.sessions.laws.asked import ENOUGH_S, READING, SHORT_S, Asked, crossing
-from windtunnel.sessions.laws.phrases import PYTHON, Language
-from windtunnel.sessions.protocol import ExecResult, Executor
+from windtunnel.sessions.laws.asked import (
+    ENOUGH_S,
+    READING,
+    SHORT_S,
+    Asked,
+    GuestContract,
+    crossing,
+)
+from windtunnel.sessions.protocol import Executor
 from windtunnel.sessions.values import encode
 
 
-class ExecutorContract(laws.Contract):
+class ExecutorContract(GuestContract):
     """What every executor keeps to. Set ``subjects``; factories take no arguments.
 
     An executor under test has the host function ``READ`` and limits that let code of a second pass.
@@ -36,40 +42,10 @@ class ExecutorContract(laws.Contract):
     {'pass'}
     """
 
-    language: ClassVar[Language] = PYTHON
-    examples = 10
-    asynchronous = True
-    timeout_s = SHORT_S
-    tolerance_s = ENOUGH_S
-
     def make(self, factory: Any, config: Any) -> Asked:
         """An executor in its language."""
         made = factory() if config is None else factory(**config)
         return made if isinstance(made, Asked) else Asked(made, self.language)
-
-    async def call(self, subject: Asked, input: str) -> ExecResult:
-        """Execute the phrase of that name."""
-        return await subject.say(subject.language.phrases()[input])
-
-    async def call_within(self, subject: Asked, input: str, timeout_s: float) -> ExecResult:
-        """The same under a limit."""
-        return await subject.say(subject.language.phrases()[input], timeout_s=timeout_s)
-
-    def view(self, result: ExecResult) -> Any:
-        """What two executions of the same have in common: all but the time they took."""
-        return result.ok, result.value, result.error_type, result.error, result.output
-
-    def error(self, result: Any) -> Any:
-        """Failing code is an outcome."""
-        if isinstance(result, ExecResult) and not result.ok:
-            return f"{result.error_type}: {result.error}"
-        return None
-
-    async def close(self, subject: Asked) -> None:
-        """Close the executor, where it can be closed."""
-        close = getattr(subject.of, "close", None)
-        if close is not None:
-            await close()
 
     # -- outcomes ---------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -11,15 +11,21 @@ import anyio.to_thread
 from windtunnel import laws
 from windtunnel.sessions.capabilities import CapabilityConstraint, CapabilityToken
 from windtunnel.sessions.errors import CapabilityDenied, GuestError, SessionClosedError
-from windtunnel.sessions.laws.asked import ENOUGH_S, READING, SHORT_S, Asked, crossing
-from windtunnel.sessions.laws.phrases import PYTHON, Language
+from windtunnel.sessions.laws.asked import (
+    ENOUGH_S,
+    READING,
+    SHORT_S,
+    Asked,
+    GuestContract,
+    crossing,
+)
 from windtunnel.sessions.protocol import ExecResult, Session
 from windtunnel.sessions.values import encode
 
 _DATA = CapabilityConstraint(resources=("/data/**",))
 
 
-class SessionContract(laws.Contract):
+class SessionContract(GuestContract):
     """What every session keeps to. Set ``subjects``; factories take ``capabilities``.
 
     A session under test has the host function ``READ``. Where it speaks another language than
@@ -33,39 +39,17 @@ class SessionContract(laws.Contract):
     {'pass'}
     """
 
-    language: ClassVar[Language] = PYTHON
-    examples = 10
-    asynchronous = True
     stateful = True
-    timeout_s = SHORT_S
-    tolerance_s = ENOUGH_S
 
     def make(self, factory: Any, config: Any) -> Asked:
         """A session in its language, which may read below ``/data``."""
         made = factory(capabilities=[CapabilityToken("fs.read", _DATA)])
         return made if isinstance(made, Asked) else Asked(made, self.language)
 
-    async def call(self, subject: Asked, input: str) -> ExecResult:
-        """Run the phrase of that name."""
-        return await subject.say(subject.language.phrases()[input])
-
-    async def call_within(self, subject: Asked, input: str, timeout_s: float) -> ExecResult:
-        """The same under a limit."""
-        return await subject.say(subject.language.phrases()[input], timeout_s=timeout_s)
-
-    def view(self, result: ExecResult) -> Any:
-        """What two runs of the same have in common: all but the time they took."""
-        return result.ok, result.value, result.error_type, result.error, result.output
-
-    def error(self, result: Any) -> Any:
-        """Failing code is an outcome."""
-        if isinstance(result, ExecResult) and not result.ok:
-            return f"{result.error_type}: {result.error}"
-        return None
-
-    async def close(self, subject: Asked) -> None:
-        """Close the session."""
-        await subject.of.close()
+    def stats(self, subject: Asked) -> dict[str, float]:
+        """What its history says of the runs."""
+        runs = [record.result.ok for record in subject.of.history if record.kind == "run"]
+        return {"calls": len(runs), "succeeded": sum(runs), "failed": len(runs) - sum(runs)}
 
     # -- running ----------------------------------------------------------------------------------
 
