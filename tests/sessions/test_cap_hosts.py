@@ -102,6 +102,11 @@ def test_an_address_that_programs_read_differently_is_refused_even_where_every_a
     assert not lets(resource, hosts=networks)
 
 
+def test_who_names_a_user_before_the_host_is_told_why_not():
+    anywhere = CapabilityConstraint(hosts="**")
+    assert "before @" in anywhere.refusal("https://good.com@evil.com/")
+
+
 def test_a_wildcard_stands_for_labels_and_never_for_an_address():
     assert not lets("example.com", hosts="*.example.com")
     assert not lets("example.com", hosts="**.example.com")

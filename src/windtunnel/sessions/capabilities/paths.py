@@ -96,7 +96,7 @@ def _refuse_unclear(text: str) -> None:
     for _ in range(_DECODED_AT_MOST):
         before = view
         try:
-            view = urllib.parse.unquote(_compatible(before), errors="strict")
+            view = urllib.parse.unquote(before, errors="strict")
         except UnicodeDecodeError:
             raise UnclearResource("its percent forms are no UTF-8") from None
         view = _compatible(view)
