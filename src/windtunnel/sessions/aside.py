@@ -7,7 +7,6 @@ because it was cancelled or by Ctrl-C, ends what the guest runs, and goes on whe
 from __future__ import annotations
 
 import contextvars
-import functools
 import math
 import threading
 from collections.abc import Awaitable, Callable
@@ -16,13 +15,13 @@ from typing import Any, TypeVar
 
 from windtunnel.core.errors import MissingExtraError
 from windtunnel.own import forks
-from windtunnel.sessions.job import GRACE_S, Job
+from windtunnel.sessions.job import Job
 from windtunnel.sessions.protocol import ExecResult
 
 try:
     import anyio
     from anyio import from_thread, to_thread
-    from anyio.lowlevel import RunVar
+    from anyio.lowlevel import RunVar, current_token
 except ImportError as error:
     raise MissingExtraError("sessions", needed_for="running code in a session") from error
 
@@ -59,14 +58,15 @@ async def awaited(job: Job) -> ExecResult | None:
     try:
         with anyio.move_on_after(job.longest_s):
             return await in_thread(run)
-        job.interrupt()
+        waiting.cancel()
+        await in_thread(job.stop)
         return None
     except BaseException:
         job.interrupt()
         waiting.cancel()
         if started.is_set():
-            with anyio.CancelScope(shield=True), anyio.move_on_after(GRACE_S):
-                await in_thread(functools.partial(job.finished.wait, GRACE_S))
+            with anyio.CancelScope(shield=True):
+                await in_thread(job.stop)
         else:
             job.release()
         raise
@@ -76,19 +76,25 @@ class _Waiting:
     """The async host functions that a job waits for on the loop that waits for the job."""
 
     def __init__(self) -> None:
+        self._token = current_token()
         self._scopes: set[anyio.CancelScope] = set()
+        self._cancelled = False
 
     def cancel(self) -> None:
         """Have them end; called on the loop."""
+        self._cancelled = True
         for scope in self._scopes:
             scope.cancel()
 
     def await_here(self, awaitable: Awaitable[Any], seconds: float | None) -> Any:
-        return from_thread.run(self._await, awaitable, seconds)
+        # By token: an engine may call host functions on threads of its own.
+        return from_thread.run(self._await, awaitable, seconds, token=self._token)
 
     async def _await(self, awaitable: Awaitable[Any], seconds: float | None) -> Any:
         with anyio.CancelScope() as scope:
             self._scopes.add(scope)
+            if self._cancelled:
+                scope.cancel()
             try:
                 return await _bounded(awaitable, seconds)
             finally:
@@ -117,11 +123,10 @@ def waited_for(job: Job) -> ExecResult | None:
     try:
         in_time = _wait(job.finished, job.longest_s)
     except BaseException:
-        job.interrupt()
-        job.finished.wait(GRACE_S)
+        job.stop()
         raise
     if not in_time:
-        job.interrupt()
+        job.stop()
         return None
     result, error = results.get()
     if error is not None:

@@ -16,6 +16,7 @@ from windtunnel.sessions.protocol import ExecResult, Guest, HostCall, Limits, Ti
 GRACE_S = 2.0
 """How long after its time limit a guest that is ended may take to be gone, and after that a host
 function that it called."""
+_AGAIN_S = 0.02
 
 Work = Callable[[Guest, HostCall, Limits], ExecResult]
 AwaitHere = Callable[[Awaitable[Any], float | None], Any]
@@ -85,6 +86,14 @@ class Job:
         self._interrupted = True
         if not self.finished.is_set():
             self._guest.interrupt()
+
+    def stop(self) -> None:
+        """:meth:`interrupt`, and wait for its end, at most :data:`GRACE_S`."""
+        until = REAL_CLOCK.monotonic() + GRACE_S
+        while REAL_CLOCK.monotonic() < until:
+            self.interrupt()  # again: the first may have come before the guest began
+            if self.finished.wait(_AGAIN_S):
+                return
 
     def release(self) -> None:
         """Let the guest go to the next. Twice is allowed."""

@@ -17,7 +17,7 @@ from windtunnel.sessions.callbacks import MISSING, Callback, Callbacks, OnError
 from windtunnel.sessions.capabilities.context import CapabilityContext
 from windtunnel.sessions.capabilities.current import current_context, in_scope
 from windtunnel.sessions.capabilities.token import CapabilityToken
-from windtunnel.sessions.engines.rewriting import name_checked
+from windtunnel.sessions.engines.naming import name_checked
 from windtunnel.sessions.errors import GuestError, SessionClosedError
 from windtunnel.sessions.hosting import HostFunction
 from windtunnel.sessions.job import GRACE_S, Job, Work, inside

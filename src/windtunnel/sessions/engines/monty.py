@@ -24,8 +24,9 @@ from windtunnel.own import forks, inventory
 from windtunnel.own.identity import ProcessIdentity
 from windtunnel.sessions.deadline import Alarm
 from windtunnel.sessions.engines import prelude
+from windtunnel.sessions.engines.naming import name_checked
 from windtunnel.sessions.engines.outcome import Ended, Output, copied, crossable, failed
-from windtunnel.sessions.engines.rewriting import last_expression_to, name_checked
+from windtunnel.sessions.engines.rewriting import last_expression_to
 from windtunnel.sessions.protocol import ExecResult, HostCall, Limits, Timings
 from windtunnel.sessions.values import ValueCrossingError
 

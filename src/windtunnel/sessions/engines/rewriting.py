@@ -2,17 +2,14 @@
 
 Both embedded engines give a value to the host by turning what the host cannot hold into text or
 null. So the value is looked at where it still is what it is: in the guest.
+
+Needs nothing but the standard library: cells load it by its text.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-
-from windtunnel.core.errors import UsageError
-
-RESERVED = "__wt_"
-"""Names that begin so belong to the engines."""
 
 _LINE_END = re.compile("\r\n|\r|\n")
 
@@ -51,64 +48,3 @@ def _offset(code: str, line: int, column: int) -> int:
         begins = found.end()
     characters = len(code[begins:].encode()[:column].decode())
     return begins + characters
-
-
-def name_checked(name: object, what: str = "a name of the guest's") -> str:
-    """The name, where it is an identifier that guests may use.
-
-    :raises UsageError: where it is none: it would be read as code.
-    """
-    if (
-        isinstance(name, str)
-        and name.isidentifier()
-        and name not in _KEYWORDS
-        and not name.startswith(RESERVED)
-    ):
-        return name
-    raise UsageError(
-        f"{what} is an identifier that is no keyword and does not start with {RESERVED}",
-        found=ascii(name)[:200],
-        fix="give a name such as total_2",
-    )
-
-
-_KEYWORDS = frozenset(
-    [
-        "False",
-        "None",
-        "True",
-        "and",
-        "as",
-        "assert",
-        "async",
-        "await",
-        "break",
-        "class",
-        "continue",
-        "def",
-        "del",
-        "elif",
-        "else",
-        "except",
-        "finally",
-        "for",
-        "from",
-        "global",
-        "if",
-        "import",
-        "in",
-        "is",
-        "lambda",
-        "load",
-        "nonlocal",
-        "not",
-        "or",
-        "pass",
-        "raise",
-        "return",
-        "try",
-        "while",
-        "with",
-        "yield",
-    ]
-)
