@@ -151,7 +151,9 @@ async def tried(stage: Stage, attempt: Attempt) -> Row:
     notes: list[str] = []
     for name, code in variants:
         stage.begin(code, attempt.timeout_s)
-        with stage.ground.watched(streams=attempt.aims is Canary.FLOOD):
+        with stage.ground.watched(
+            streams=attempt.aims is Canary.FLOOD, weighed=attempt.family == "exhaustion"
+        ):
             broke_off = await _played(stage, attempt)
             stage.shelf.look()
             if attempt.aims in (Canary.PROCESS, Canary.WORKING, Canary.LATE):

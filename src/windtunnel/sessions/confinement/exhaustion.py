@@ -26,24 +26,24 @@ def _add(
 
 _add("memory-text", "one multiplication makes a text of any length", """
     tried()
-    x = "x" * 320000000
+    x = "x" * 200000000
     hold()
 """)  # fmt: skip
 _add("memory-list", "and a list", """
     tried()
-    x = [None] * 40000000
+    x = [None] * 25000000
     hold()
 """)  # fmt: skip
 _add("memory-doubling", "a text that is added to itself doubles", """
     x = "x" * 1000
     tried()
-    for i in range(19):
+    for i in range(18):
         x = x + x
     hold()
 """, source=sources.LAUGHS, starlark="""
     def grow():
         x = "x" * 1000
-        for i in range(19):
+        for i in range(18):
             x = x + x
         hold()
         return x
@@ -52,69 +52,64 @@ _add("memory-doubling", "a text that is added to itself doubles", """
 """)  # fmt: skip
 _add("memory-number", "a shift makes a number of any length", """
     tried()
-    x = 1 << 2560000000
-    hold()
-""", source=sources.PY_INT)  # fmt: skip
-_add("memory-power", "so does a power", """
-    tried()
-    x = 2 ** 2560000000
+    x = 1 << 1600000000
     hold()
 """, source=sources.PY_INT)  # fmt: skip
 _add("memory-bytes", "and a buffer of bytes", """
     tried()
-    x = bytes(b"x" * 320000000)
+    x = bytes(b"x" * 200000000)
     hold()
 """, starlark="""
     tried()
-    x = list(range(40000000))
+    x = list(range(25000000))
     hold()
 """)  # fmt: skip
 _add("memory-width", "the width of a field is taken at its word", """
     tried()
-    x = "{:>320000000}".format("x")
+    x = "{:>200000000}".format("x")
     hold()
 """, source=sources.RONACHER)  # fmt: skip
 _add("memory-percent", "also in the older notation", """
     tried()
-    x = "%320000000s" % "x"
+    x = "%200000000s" % "x"
     hold()
 """, source=sources.RONACHER)  # fmt: skip
 _add("memory-fstring", "and in the newer one", """
-    n = 320000000
+    n = 200000000
     tried()
     x = f"{'x':>{n}}"
     hold()
 """, source=sources.ASTEVAL_FORMAT)  # fmt: skip
 _add("memory-justify", "methods of texts fill up to a width", """
     tried()
-    x = "x".ljust(320000000)
+    x = "x".ljust(200000000)
     hold()
 """, starlark="""
     tried()
-    x = ("x" * 1000).replace("x", "y" * 320000)
+    x = ("x" * 1000).replace("x", "y" * 200000)
     hold()
 """)  # fmt: skip
 _add("memory-replace", "a replacement multiplies two lengths", """
     tried()
-    x = ("x" * 1000).replace("x", "y" * 320000)
+    x = ("x" * 1000).replace("x", "y" * 200000)
     hold()
 """, source=sources.LAUGHS)  # fmt: skip
 _add("memory-join", "so does a join", """
     tried()
-    x = ("y" * 320000).join(["x"] * 1000)
+    x = ("y" * 200000).join(["x"] * 1000)
     hold()
 """, source=sources.LAUGHS)  # fmt: skip
 _add("memory-entries", "a table grows entry by entry", """
     x = {}
     tried()
-    for i in range(4000000):
-        x[i] = i
+    for i in range(2000000):
+        x[i] = str(i)
     hold()
 """, starlark="""
     def grow():
         x = {}
-        for i in range(4000000):
-            x[i] = i
+        for i in range(2000000):
+            x[i] = str(i)
         hold()
         return x
     tried()
@@ -125,7 +120,7 @@ _add("depth-recursion", "a function calls itself until the host's stack is full"
         return f(n + 1) + 1
     def deepen():
         import inspect
-        inspect.sys.setrecursionlimit(10 ** 6)
+        inspect.sys.setrecursionlimit(10 ** 5)
     tried()
     deepen()
     f(0)
@@ -157,20 +152,18 @@ _add("depth-value", "a value nested deeper than the host can follow is handed to
 """)  # fmt: skip
 _add("size-laughs", "a small value that refers to itself often is enormous when written out", """
     x = ["ha" * 350]
-    for i in range(19):
-        x = [x, x]
+    for i in range(4):
+        x = [x] * 27
     tried()
     y = str(x)
     hold()
-    y
 """, source=sources.LAUGHS, starlark="""
     def laugh():
         x = ["ha" * 350]
-        for i in range(19):
-            x = [x, x]
+        for i in range(4):
+            x = [x] * 27
         y = str(x)
         hold()
-        return y
     tried()
     laugh()
 """)  # fmt: skip

@@ -8,7 +8,6 @@ import socket
 import unicodedata
 import urllib.parse
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.sessions.confinement.ground import Ground

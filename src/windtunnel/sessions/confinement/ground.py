@@ -29,7 +29,7 @@ MODULE = "windtunnel_canary"
 """The module with a secret, as ``SECRET``."""
 MEMORY_MB = 64
 OUTPUT_BYTES = 20_000
-SLACK_MB = 160
+SLACK_MB = 96
 """Mebibytes above the limit that an interpreter may take before it counts as an escape: a Python
 process of its own, its copies of pages, and what the host needs to carry values."""
 SLACK_BYTES = 16_384
@@ -70,8 +70,7 @@ class Ground:
         self.ticks = 0
         self.over = False
         self.uses = 0
-        self.memory_before = 0
-        self.files_before = 0
+        self.before: tuple[int, int] | None = None
         for entry in self.folder.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         self.root = self.folder / "root"
@@ -118,14 +117,15 @@ class Ground:
         self.effects.setdefault(canary, detail)
 
     @contextlib.contextmanager
-    def watched(self, *, streams: bool = False) -> Iterator[None]:
+    def watched(self, *, streams: bool = False, weighed: bool = False) -> Iterator[None]:
         """Look at the host before and after; put back what was changed.
 
         :param streams: watch its standard output and error too.
+        :param weighed: weigh its memory and files where the guest says that it holds them.
         """
         state = HostState()
-        self.memory_before = measures.memory_bytes()
-        self.files_before = measures.open_files()
+        if weighed:
+            self.before = (measures.memory_bytes(), measures.open_files())
         if streams:
             with captured_streams(self.folder / "streams") as written:
                 yield
@@ -166,10 +166,12 @@ class Ground:
 
     def weigh(self) -> None:
         """The guest holds now what it could get: look how much that is."""
-        grown = (measures.memory_bytes() - self.memory_before) >> 20
+        if self.before is None:
+            return
+        grown = (measures.memory_bytes() - self.before[0]) >> 20
         if grown > MEMORY_MB + SLACK_MB:
             self.saw(Canary.MEMORY, f"{grown} MiB more than before; the limit is {MEMORY_MB}")
-        opened = measures.open_files() - self.files_before
+        opened = measures.open_files() - self.before[1]
         if opened > 100:
             self.saw(Canary.HOST, f"{opened} more files are open in the host")
 

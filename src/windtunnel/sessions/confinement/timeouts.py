@@ -10,7 +10,7 @@ FAMILY = Family(
     "work goes on when its time is over",
     {"python": "x = [i for i in range(1000)]\ntick()\ntell(len(x) == 1000 and 'done')"},
 )
-_SHORT_S = 0.3
+_SHORT_S = 0.2
 
 
 def _add(
@@ -117,11 +117,9 @@ _add("native-membership", "so does a search through a range of values that compa
     tried()
     all(range(1, 2000000000))
 """)  # fmt: skip
-_add("native-power", "arithmetic on long numbers takes quadratic time", """
-    x = 3 ** 2000000
+_add("native-power", "a power of ten characters takes hours and all memory", """
     tried()
-    for i in range(10 ** 6):
-        x = x * x % (x + 2)
+    9 ** 9 ** 9
 """, source=sources.PY_INT, aims=Canary.LATE, starlark="""
     def work():
         x = 3
@@ -169,11 +167,15 @@ _add("thread-calling", "a thread calls the host when the code has ended", """
 _add("process-left", "a process runs on when the code has ended", """
     import multiprocessing.util as u
     tried()
+    begun, its_end = u.os.pipe()  # which is closed when the program is there
     u.os.spawnv(u.os.P_NOWAIT, "/bin/sleep", ["sleep", marker])
+    u.os.close(its_end)
+    u.os.read(begun, 1)
 """, aims=Canary.PROCESS, timeout_s=2.0)  # fmt: skip
 _add("process-daemon", "a process in a session of its own is not in the group that is ended", """
     import multiprocessing.util as u
     tried()
+    begun, its_end = u.os.pipe()  # which is closed when the program is there
     pid = u.os.fork()
     if pid == 0:
         u.os.setsid()
@@ -181,6 +183,8 @@ _add("process-daemon", "a process in a session of its own is not in the group th
             u.os.execv("/bin/sleep", ["sleep", marker])
         u.os._exit(0)
     u.os.waitpid(pid, 0)
+    u.os.close(its_end)
+    u.os.read(begun, 1)
 """, aims=Canary.PROCESS, source="daemon(7)", timeout_s=2.0)  # fmt: skip
 
 __all__ = ["FAMILY"]
