@@ -17,6 +17,7 @@ import tiny_dialect  # noqa: F401 - it registers itself
 
 from windtunnel.core.errors import ResourceError, UsageError
 from windtunnel.models import ModelServer, Pace, Reply, serve
+from windtunnel.models.connection import Connection
 
 HEAD = b"Host: x\r\nContent-Type: application/json\r\n"
 
@@ -143,6 +144,56 @@ def test_a_stream_larger_than_any_buffer_arrives_whole_at_a_slow_reader(server):
 
 def in_hundreds(text: str) -> Reply:
     return Reply(text, pieces=tuple(text[i : i + 100] for i in range(0, len(text), 100)))
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    made = asyncio.new_event_loop()
+    yield made
+    made.close()
+
+
+class SlowReader(asyncio.Transport):
+    """The transport of a client that has to be waited for after every write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.protocol: Connection
+        self.sent = b""
+        self.reading = True
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+        self.protocol.pause_writing()
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_was_asked_behind_an_answer_that_is_read_slowly_is_answered_too(stream, loop):
+    core = ModelServer(("tiny",)).core
+    core.scripts.on("long").reply("word " * 4_000)
+    core.scripts.on("short").reply("the end")
+    body = json.dumps({"text": "long", "stream": stream}).encode()
+    head = b"POST /tiny/say HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (HEAD, len(body))
+    client = SlowReader()
+    client.protocol = Connection(core, loop, set())
+    client.protocol.connection_made(client)
+    client.protocol.data_received((head + body) * 3 + request("short"))
+    writes = 1
+    while b"the end" not in client.sent:
+        before = len(client.sent)
+        client.protocol.resume_writing()
+        assert len(client.sent) > before, "it waits for a client that has read everything"
+        writes += 1
+    assert writes >= 4
+    assert client.sent.count(b"HTTP/1.1 200 OK") == 4
+    client.protocol.resume_writing()
+    assert client.reading
 
 
 def test_a_client_that_hangs_up_in_the_midst_is_noted(server):

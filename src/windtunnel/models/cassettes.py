@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import fcntl
 import hashlib
+import json
+import re
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -131,8 +134,12 @@ class Cassette:
         self._by_key: dict[tuple[str, str], list[Interaction]] = {}
         self._given: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
+        self._appendable = self.path.suffix != ".json"
         if self.path.exists():
             self._load(read(self.path))
+            text = self.path.read_text(encoding="utf-8")
+            # As it is written here, and not, say, with brackets: then it goes on at its end.
+            self._appendable &= bool(_OURS.fullmatch(text))
 
     def find(self, call: ModelCall) -> Interaction | None:
         """The next recorded answer to such a call; the last again when there are no more."""
@@ -146,20 +153,29 @@ class Cassette:
                     return known[min(number, len(known) - 1)]
         return None
 
-    def add(self, call: ModelCall, response: Response) -> None:
-        """Record an answer, and write the file."""
-        body = response.body
-        if not isinstance(body, bytes):
-            body = b"".join(chunk.data for chunk in body)
-        self.add_raw(call, response.status, response.content_type, body)
-        self.save()
+    def add(self, call: ModelCall, status: int, content_type: str, body: bytes) -> None:
+        """Record an answer, and write it to the end of the file: what other processes have written
+        there meanwhile stays."""
+        one = self.add_raw(call, status, content_type, body)
+        if not self._appendable:
+            self.save()
+            return
+        text = _written([one])
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock, self.path.open("a", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not self.path.stat().st_size:
+                file.write(f"format: {_FORMAT}\ninteractions:\n")
+            file.write(text)
 
-    def add_raw(self, call: ModelCall, status: int, content_type: str, body: bytes) -> None:
+    def add_raw(self, call: ModelCall, status: int, content_type: str, body: bytes) -> Interaction:
         """Record an answer of those bytes, without writing the file."""
         text = secrets.scrub(body.decode("utf-8", "replace"), self.hidden)
         asked = _scrubbed(call, self.hidden)
         form, readable = _readable(text, content_type)
-        self._insert(Interaction(asked, status, content_type, form, readable, call.namespace))
+        one = Interaction(asked, status, content_type, form, readable, call.namespace)
+        self._insert(one)
+        return one
 
     def nearest(self, call: ModelCall) -> str:
         """How a call differs from the recorded one most like it."""
@@ -175,25 +191,14 @@ class Cassette:
 
     def save(self) -> None:
         """Write the file."""
-        document = {
-            "format": _FORMAT,
-            "interactions": [
-                {
-                    "key": one.key,
-                    **({"namespace": one.namespace} if one.namespace else {}),
-                    "asked": one.asked,
-                    "answered": {
-                        "status": one.status,
-                        "content_type": one.content_type,
-                        one.form: one.body,
-                    },
-                }
-                for one in self.interactions
-            ],
-        }
-        yaml = _yaml()
+        with self._lock:
+            known = list(self.interactions)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        text = yaml.dump(document, Dumper=_dumper(yaml), sort_keys=False, allow_unicode=True)
+        if self.path.suffix == ".json":
+            document = {"format": _FORMAT, "interactions": [_plain(one) for one in known]}
+            text = json.dumps(document, indent=1, ensure_ascii=False)
+        else:
+            text = f"format: {_FORMAT}\ninteractions:\n" + (_written(known) if known else "")
         part = self.path.with_name(self.path.name + ".part")
         part.write_text(text, encoding="utf-8")
         part.replace(self.path)
@@ -227,6 +232,27 @@ class Cassette:
             self._insert(one)
 
 
+def _written(interactions: Iterable[Interaction]) -> str:
+    """Interactions as items of a YAML list."""
+    yaml = _yaml()
+    items = [_plain(one) for one in interactions]
+    text: str = yaml.dump(items, Dumper=_dumper(yaml), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _plain(one: Interaction) -> dict[str, Any]:
+    return {
+        "key": one.key,
+        **({"namespace": one.namespace} if one.namespace else {}),
+        "asked": one.asked,
+        "answered": {
+            "status": one.status,
+            "content_type": one.content_type,
+            one.form: one.body,
+        },
+    }
+
+
 _FORMS = ("json", "text", "frames")
 
 
@@ -239,14 +265,44 @@ def _body_of(answered: Mapping[str, Any]) -> tuple[str, Any]:
 
 def _readable(text: str, content_type: str) -> tuple[str, Any]:
     """A body as it is written: JSON parsed, a stream in its frames, anything else as text."""
-    if "event-stream" in content_type:
-        return "frames", [f"{one}\n\n" for one in text.split("\n\n") if one]
-    if "ndjson" in content_type:
-        return "frames", [f"{one}\n" for one in text.split("\n") if one]
+    end = frame_end(content_type)
+    if end is not None:
+        frames = split(text.encode("utf-8", "replace"), end)
+        return "frames", [frame.decode() for frame in frames if frame]
     try:
         return "json", loads(text.encode())
     except ValueError:
         return "text", text
+
+
+def frame_end(content_type: str) -> re.Pattern[bytes] | None:
+    """What ends a frame of a stream of that content type; None where it is no stream.
+
+    >>> frame_end("text/event-stream") is None, frame_end("application/json") is None
+    (False, True)
+    """
+    if "event-stream" in content_type:
+        return _EVENT_END
+    return _LINE_END if "ndjson" in content_type else None
+
+
+# Lines of events end as their server likes; Google's do with CR and LF.
+_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_LINE_END = re.compile(rb"\n")
+_OURS = re.compile(r"format: \d+\ninteractions:\n(-.*\n(?s:.*\n)?)?")
+
+
+def split(data: bytes, end: re.Pattern[bytes]) -> list[bytes]:
+    """Frames, each with its end, and last what has no end yet.
+
+    >>> split(b"one\\n\\ntwo\\r\\n\\r\\nthr", _EVENT_END)
+    [b'one\\n\\n', b'two\\r\\n\\r\\n', b'thr']
+    """
+    frames, begin = [], 0
+    for match in end.finditer(data):
+        frames.append(data[begin : match.end()])
+        begin = match.end()
+    return [*frames, data[begin:]]
 
 
 def _lines(asked: Mapping[str, Any]) -> list[str]:

@@ -7,12 +7,14 @@ fast as the client reads; its pauses are spent on the event loop's clock.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import socket
 import struct
 from collections.abc import Awaitable, Iterator
 from typing import TYPE_CHECKING, cast
 
-from windtunnel.models.protocol import Ending, Plan, Step
+from windtunnel.models.protocol import Awaited, BrokenOffError, Ending, Plan, Step
 from windtunnel.models.wire import BadRequestError, RequestReader
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ class Connection(asyncio.Protocol):
     """Speaks with one client."""
 
     __slots__ = (
+        "_awaiting",
         "_core",
         "_draining",
         "_due",
@@ -55,6 +58,7 @@ class Connection(asyncio.Protocol):
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._awaiting: Awaited | None = None  # what the next step depends on
         self._draining = False  # the client reads more slowly than is written
         self._ended = False
         self._eof = False
@@ -88,8 +92,10 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It does again."""
         self._draining = False
-        if self._plan is not None and self._timer is None:
+        if self._plan is not None and self._timer is None and self._awaiting is None:
             self._drive()
+        if self._plan is None and self._task is None:
+            self._resume()
 
     def eof_received(self) -> bool:
         """The client writes no more; what it asked for is still answered."""
@@ -104,6 +110,7 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
+        self._awaiting = None
         if self._plan is not None:
             self._noted("aborted")
             self._plan = None
@@ -134,6 +141,9 @@ class Connection(asyncio.Protocol):
                     # The usual answer: all of it at once, and the connection stays.
                     self._transport.write(steps[0][1])
                     plan.recorded.state = "sent"
+                    if self._draining:
+                        self._transport.pause_reading()
+                        return
                     continue
                 self._begin(plan)
             else:
@@ -165,7 +175,20 @@ class Connection(asyncio.Protocol):
     def _drive(self) -> None:
         """Send the steps that are due, until one is not, or the client must read first."""
         transport = self._transport
-        for delay, data in self._steps:
+        steps = self._steps
+        while True:
+            try:
+                delay, data, awaits = next(steps)
+            except StopIteration:
+                break
+            except BrokenOffError:
+                assert self._plan is not None
+                self._plan.ending = "close"
+                break
+            if awaits is not None:
+                self._awaiting = awaits
+                awaits.when_more(functools.partial(self._tell, awaits))
+                return
             if delay > 0:
                 # From when the last one was due, so that late timers do not add up.
                 now = self._loop.time()
@@ -176,6 +199,20 @@ class Connection(asyncio.Protocol):
             if self._draining:
                 return
         self._end()
+
+    def _tell(self, awaited: Awaited) -> None:
+        """There is more to send; told in whatever thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has gone, and the client with it
+            self._loop.call_soon_threadsafe(self._go_on, awaited)
+
+    def _go_on(self, awaited: Awaited) -> None:
+        if self._ended or self._awaiting is not awaited:
+            return
+        self._awaiting = None
+        if not self._draining:
+            self._drive()
+            if self._plan is None:
+                self._resume()
 
     def _on_time(self, data: bytes) -> None:
         self._timer = None

@@ -55,14 +55,14 @@ ERRORS: dict[str, Callable[[Fault], ReplyError]] = {
 
 def _missing_event(chunks: Iterable[Chunk], fault: Fault, error: bytes) -> Iterator[Chunk]:
     chosen = _choice(fault)
-    for number, chunk in enumerate(chunks):
+    for number, chunk in _numbered(chunks):
         if not chosen(number, chunk):
             yield chunk
 
 
 def _duplicate_event(chunks: Iterable[Chunk], fault: Fault, error: bytes) -> Iterator[Chunk]:
     chosen = _choice(fault)
-    for number, chunk in enumerate(chunks):
+    for number, chunk in _numbered(chunks):
         yield chunk
         if chosen(number, chunk):
             yield chunk
@@ -70,13 +70,13 @@ def _duplicate_event(chunks: Iterable[Chunk], fault: Fault, error: bytes) -> Ite
 
 def _malformed_json(chunks: Iterable[Chunk], fault: Fault, error: bytes) -> Iterator[Chunk]:
     chosen = _choice(fault)
-    for number, chunk in enumerate(chunks):
+    for number, chunk in _numbered(chunks):
         yield chunk._replace(data=_broken(chunk.data)) if chosen(number, chunk) else chunk
 
 
 def _error_event(chunks: Iterable[Chunk], fault: Fault, error: bytes) -> Iterator[Chunk]:
     after = int(_number(fault, "after", 2))
-    for number, chunk in enumerate(chunks):
+    for number, chunk in _numbered(chunks):
         if number >= after:
             break
         yield chunk
@@ -91,6 +91,17 @@ FRAMES: dict[str, Callable[[Iterable[Chunk], Fault, bytes], Iterator[Chunk]]] = 
 }
 """Verbs that change frames. Arguments: ``event`` (the API's name for it) or ``number`` (from 0)
 says which, ``after`` how many go before an error, which has a ``status``, ``kind``, ``message``."""
+
+
+def _numbered(chunks: Iterable[Chunk]) -> Iterator[tuple[int, Chunk]]:
+    """The frames with their numbers; waiting for one is none."""
+    number = 0
+    for chunk in chunks:
+        if chunk.awaits is not None:
+            yield -1, chunk
+            continue
+        yield number, chunk
+        number += 1
 
 
 def _choice(fault: Fault) -> Callable[[int, Chunk], bool]:
@@ -146,7 +157,11 @@ def _stall(plan: Plan, fault: Fault) -> Plan:
 def _truncate(plan: Plan, fault: Fault) -> Plan:
     """All but the last bytes, then closed: a chunk, or a body of known length, that ends early."""
     short = int(_number(fault, "missing", 7))
-    data = b"".join(step.data for step in plan.steps)
+    data = b""
+    for step in plan.steps:
+        if step.awaits is not None:
+            step.awaits.wait()
+        data += step.data
     head = data.find(b"\r\n\r\n") + 4
     return Plan((Step(0.0, data[: max(head, len(data) - short)]),), "close")
 
@@ -157,6 +172,8 @@ def _slow_drip(plan: Plan, fault: Fault) -> Plan:
 
     def steps() -> Iterator[Step]:
         for step in plan.steps:
+            if step.awaits is not None:
+                yield step
             delay = step.delay_s
             for at in range(0, len(step.data), size):
                 yield Step(delay, step.data[at : at + size])
@@ -170,6 +187,8 @@ def _split(plan: Plan, fault: Fault, cuts: Callable[[bytes], list[int]]) -> Plan
 
     def steps() -> Iterator[Step]:
         for step in plan.steps:
+            if step.awaits is not None:
+                yield step
             delay, begin = step.delay_s, 0
             for cut in [*cuts(step.data), len(step.data)]:
                 if cut > begin:

@@ -10,6 +10,7 @@ from windtunnel.models import heads
 from windtunnel.models.dialects import Dialect
 from windtunnel.models.pace import Pace
 from windtunnel.models.protocol import (
+    BrokenOffError,
     Chunk,
     Ending,
     HttpRequest,
@@ -66,7 +67,7 @@ class Framer:
         else:
             data = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
         delay = pace.whole(tokens, self._chance()) if pace is not None else 0.0
-        return Plan((_step(Step, (delay, data)),), ending, response)
+        return Plan((_step(Step, (delay, data, None)),), ending, response)
 
     def _head(self, response: Response, rate: RateState | None) -> bytes:
         state = self._state
@@ -136,17 +137,31 @@ def _plain(data: bytes) -> bytes:
 def _coalesced(head: bytes, chunks: Iterable[Chunk], frame: _Frame, last: bytes) -> Iterator[Step]:
     """Frames that wait for nothing go out together, as many at once as a socket takes."""
     waiting, size = [head], len(head)
-    for chunk in chunks:
-        data = chunk[0]
-        if not data:
-            continue  # an empty chunk would end the body
-        waiting.append(frame(data))
-        size += len(data)
-        if size >= _COALESCED:
-            yield Step(0.0, b"".join(waiting))
-            waiting, size = [], 0
+    try:
+        for chunk in chunks:
+            data = chunk[0]
+            if not data:
+                if chunk.awaits is not None:
+                    yield from _awaiting(waiting, chunk)
+                    waiting, size = [], 0
+                continue  # an empty chunk would end the body
+            waiting.append(frame(data))
+            size += len(data)
+            if size >= _COALESCED:
+                yield Step(0.0, b"".join(waiting))
+                waiting, size = [], 0
+    except BrokenOffError:
+        yield Step(0.0, b"".join(waiting))  # what did come, the client has
+        raise
     waiting.append(last)
     yield Step(0.0, b"".join(waiting))
+
+
+def _awaiting(waiting: list[bytes], chunk: Chunk) -> Iterator[Step]:
+    """What there is goes out before the next frame is waited for."""
+    if waiting:
+        yield Step(0.0, b"".join(waiting))
+    yield Step(0.0, b"", chunk.awaits)
 
 
 def _paced(
@@ -160,21 +175,28 @@ def _paced(
     """The head comes with the first frame, when the first token is there; from then on each frame
     waits for its tokens."""
     delay, waiting, begun = pace.first(chance), head, False
-    for chunk in chunks:
-        if not chunk.data:
-            continue
-        if not begun:
-            waiting += frame(chunk.data)
-            if chunk.tokens:
-                yield Step(delay, waiting)
-                waiting, begun = b"", True
-            continue
-        pause = pace.between(chunk.tokens, chance)
-        if pause:
-            if waiting:
-                yield Step(0.0, waiting)
-                waiting = b""
-            yield Step(pause, frame(chunk.data))
-        else:
-            waiting += frame(chunk.data)
+    try:
+        for chunk in chunks:
+            if not chunk.data:
+                if chunk.awaits is not None:
+                    yield from _awaiting([waiting] if waiting and begun else [], chunk)
+                    waiting = b"" if begun else waiting
+                continue
+            if not begun:
+                waiting += frame(chunk.data)
+                if chunk.tokens:
+                    yield Step(delay, waiting)
+                    waiting, begun = b"", True
+                continue
+            pause = pace.between(chunk.tokens, chance)
+            if pause:
+                if waiting:
+                    yield Step(0.0, waiting)
+                    waiting = b""
+                yield Step(pause, frame(chunk.data))
+            else:
+                waiting += frame(chunk.data)
+    except BrokenOffError:
+        yield Step(0.0, waiting)
+        raise
     yield Step(0.0 if begun else delay, waiting + last)

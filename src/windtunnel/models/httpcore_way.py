@@ -14,7 +14,7 @@ from typing import Any
 
 from windtunnel.models.clock import WORLD_CLOCK
 from windtunnel.models.memory import HANDED, Ended, Wire
-from windtunnel.models.protocol import HttpRequest, Plan
+from windtunnel.models.protocol import Awaited, HttpRequest, Plan
 from windtunnel.models.wiring import Opened, answering, guard
 
 Patched = list[tuple[Any, str, Any]]
@@ -104,6 +104,8 @@ def _streams(core: Any) -> tuple[Any, Any]:
                 if not isinstance(step, tuple):
                     self._wire.take(run_now(step))
                     continue
+                if step.awaits is not None and not step.awaits.wait(timeout):
+                    raise core.ReadTimeout("timed out")
                 if step.delay_s > 0:
                     seconds, late = wait_of(step.delay_s, timeout)
                     WORLD_CLOCK.sleep(seconds)
@@ -134,6 +136,8 @@ def _streams(core: Any) -> tuple[Any, Any]:
                 if not isinstance(step, tuple):
                     self._wire.take(await step)
                     continue
+                if step.awaits is not None and not await _waited(step.awaits, timeout):
+                    raise core.ReadTimeout("timed out")
                 if step.delay_s > 0:
                     seconds, late = wait_of(step.delay_s, timeout)
                     await _pause(seconds)
@@ -158,6 +162,13 @@ async def _pause(seconds: float) -> None:
     import anyio
 
     await anyio.sleep(seconds)
+
+
+async def _waited(awaited: Awaited, timeout: float | None) -> bool:
+    """In a thread, since the library may run on any kind of event loop."""
+    import anyio
+
+    return await anyio.to_thread.run_sync(awaited.wait, timeout, abandon_on_cancel=True)
 
 
 def run_now(later: Any) -> Plan:

@@ -6,7 +6,7 @@ import contextvars
 from collections.abc import Awaitable, Iterator
 from typing import TYPE_CHECKING
 
-from windtunnel.models.protocol import Plan, Step
+from windtunnel.models.protocol import BrokenOffError, Plan, Step
 from windtunnel.models.wire import BadRequestError, RequestReader
 from windtunnel.models.wiring import Opened, answering
 
@@ -54,7 +54,8 @@ class Wire:
         self._reader.feed(data)
 
     def next(self) -> Step | Awaitable[Plan]:
-        """The next bytes and how long to wait for them; or a plan to await and :meth:`take`.
+        """The next bytes and how long to wait for them, or, where the step ``awaits``, what to wait
+        for before asking again; or a plan to await and :meth:`take`.
 
         :raises Ended: where there are none.
         """
@@ -67,8 +68,12 @@ class Wire:
                 if not isinstance(plan, Plan):
                     return plan
                 self.take(plan)
-            for step in self._steps:
-                return step
+            try:
+                for step in self._steps:
+                    return step
+            except BrokenOffError:
+                assert self._plan is not None
+                self._plan.ending = "close"
             self._finish()
 
     def take(self, plan: Plan) -> None:

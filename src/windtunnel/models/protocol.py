@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from windtunnel.models.jsonio import loads
 
@@ -309,6 +309,22 @@ class Reply:
         return "refusal" if self.refusal else "stop"
 
 
+class Awaited(Protocol):
+    """Something that comes in its own time; see :class:`~windtunnel.models.feed.Feed`."""
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Block until there is more; whether there was in time."""
+        ...
+
+    def when_more(self, call: Callable[[], None]) -> None:
+        """Have a function called, in any thread, once there is more."""
+        ...
+
+
+class BrokenOffError(Exception):
+    """Raised by the steps of a plan: what was to come does not, and the connection ends here."""
+
+
 class Chunk(NamedTuple):
     """One frame of a streamed body: an SSE event or an NDJSON line, whole, with its line ends.
 
@@ -316,11 +332,13 @@ class Chunk(NamedTuple):
     :param tokens: how many output tokens it carries; pacing waits for them.
     :param event: what the API calls it (``message_start``, ``[DONE]``), for faults that drop or
         double an event.
+    :param awaits: who knows when the next frame is there; the data then is empty.
     """
 
     data: bytes
     tokens: int = 0
     event: str = ""
+    awaits: Awaited | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -338,10 +356,12 @@ class Response:
 
 
 class Step(NamedTuple):
-    """Wait, then send these bytes."""
+    """Wait, then send these bytes. Where ``awaits`` is not None there are none: it is told how to
+    wait, and the plan is asked again for its next step."""
 
     delay_s: float
     data: bytes
+    awaits: Awaited | None = None
 
 
 @dataclasses.dataclass(slots=True)

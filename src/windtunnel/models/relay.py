@@ -10,16 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import re
 import socket
 import ssl
-from collections.abc import Awaitable
+import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from windtunnel.core.errors import UsageError
-from windtunnel.models.cassettes import Cassette, canonical, key_of
+from windtunnel.core.errors import UsageError, WindtunnelError
+from windtunnel.models.cassettes import Cassette, canonical, frame_end, key_of, split
+from windtunnel.models.clock import WORLD_CLOCK
 from windtunnel.models.dialects import Dialect
+from windtunnel.models.feed import Feed
 from windtunnel.models.protocol import (
     Chunk,
     HttpRequest,
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from windtunnel.models.core import ModelCore
 
 Mode: TypeAlias = Literal["replay", "record", "record_missing"]
+Recorder: TypeAlias = Callable[[int, str, bytes], None]
+"""Told status, content type and body of an answer."""
 _TIMEOUT_S = 600.0
 # Of the connection, not of the message; and what would make the answer unreadable.
 _NOT_FORWARDED = {"host", "connection", "content-length", "transfer-encoding", "accept-encoding"}
@@ -62,6 +68,7 @@ class Relay:
         self._core = core
         self._mode = mode
         self._upstream = upstream
+        self._passing: set[threading.Thread] = set()
         self.cassette = Cassette(path)
         self.cassette.hidden = hidden
 
@@ -91,14 +98,41 @@ class Relay:
                 "recording needs the real server", found=f"no upstream for {spoken.name}"
             )
         base = self._upstream or f"https://{spoken.hosts[0]}"
-        response = await asyncio.to_thread(forward, base, call.request)
-        self.cassette.add(call, response)
-        return response
+        record = self._recorder(call)
+        return await asyncio.to_thread(forward, base, call.request, record, self._passing)
+
+    def wait(self, timeout_s: float = 60.0) -> None:
+        """Wait until streams whose clients have hung up are read to their ends, and recorded.
+
+        :raises UsageError: where one has not ended by then.
+        """
+        deadline = WORLD_CLOCK.monotonic() + timeout_s
+        for thread in list(self._passing):
+            thread.join(max(0.0, deadline - WORLD_CLOCK.monotonic()))
+        if any(thread.is_alive() for thread in self._passing):
+            raise UsageError(
+                "a stream of the real server has not ended", found=f"{timeout_s:g} s later"
+            )
+
+    def _recorder(self, call: ModelCall) -> Recorder:
+        def record(status: int, kind: str, body: bytes) -> None:
+            try:
+                self.cassette.add(call, status, kind, body)
+            except (OSError, WindtunnelError) as error:
+                self._core.defects.append(error)  # the client is answered; the test is told
+
+        return record
 
 
-def forward(base: str, request: HttpRequest) -> Response:
-    """Send a request to the server at ``base``, and wait for its whole answer.
+def forward(
+    base: str, request: HttpRequest, record: Recorder, passing: set[threading.Thread]
+) -> Response:
+    """Send a request to the server at ``base``. A stream is passed on frame by frame as it comes;
+    anything else is waited for.
 
+    :param record: told the answer when it is whole: also where the client of a stream has hung up
+        before that, and not where the server did.
+    :param passing: has a thread while it passes a stream on.
     :raises RefusedError: with status 502, where it cannot be reached.
     """
     there = urlsplit(base)
@@ -109,22 +143,54 @@ def forward(base: str, request: HttpRequest) -> Response:
     headers["accept-encoding"] = "identity"
     target = there.path.rstrip("/") + request.path + (f"?{request.query}" if request.query else "")
     try:
+        connection.sock = _connected(host, there.port or (443 if secure else 80), secure)
+        connection.request(request.method, target, request.body, headers)
+        answer = connection.getresponse()
+        kind = answer.getheader("content-type") or "application/json"
+        end = frame_end(kind)
+        if end is not None:
+            feed = Feed()
+            thread = threading.Thread(
+                target=lambda: _pass_on(connection, answer, feed, end, record), daemon=True
+            )
+            passing.intersection_update({one for one in passing if one.is_alive()})
+            passing.add(thread)
+            thread.start()
+            return Response(answer.status, feed.chunks(), kind)
         with contextlib.closing(connection):
-            connection.sock = _connected(host, there.port or (443 if secure else 80), secure)
-            connection.request(request.method, target, request.body, headers)
-            answer = connection.getresponse()
             data = answer.read()
     except (OSError, http.client.HTTPException) as error:
+        connection.close()
         message = f"{base} cannot be reached: {error}"
         raise RefusedError(ReplyError(502, "server", message)) from error
-    kind = answer.getheader("content-type") or "application/json"
-    if "event-stream" in kind:
-        frames = [Chunk(one + b"\n\n", 1) for one in data.split(b"\n\n") if one.strip()]
-        return Response(answer.status, frames, kind)
-    if "ndjson" in kind:
-        lines = [Chunk(one + b"\n", 1) for one in data.split(b"\n") if one.strip()]
-        return Response(answer.status, lines, kind)
+    record(answer.status, kind, data)
     return Response(answer.status, data, kind)
+
+
+def _pass_on(
+    connection: http.client.HTTPConnection,
+    answer: http.client.HTTPResponse,
+    feed: Feed,
+    end: re.Pattern[bytes],
+    record: Recorder,
+) -> None:
+    """Read a stream to its end, frame by frame, and have it recorded before its end is told."""
+    parts: list[bytes] = []
+    rest = b""
+    try:
+        with contextlib.closing(connection):
+            while data := answer.read1(1 << 16):
+                parts.append(data)
+                *frames, rest = split(rest + data, end)
+                for frame in frames:
+                    feed.put(Chunk(frame, 1))
+    except (OSError, http.client.HTTPException) as error:
+        feed.break_off(f"{type(error).__name__}: {error}")
+        return
+    if rest:
+        feed.put(Chunk(rest))
+    record(answer.status, answer.getheader("content-type") or "", b"".join(parts))
+    feed.finish()
 
 
 def _connected(host: str, port: int, secure: bool) -> Any:
@@ -209,4 +275,4 @@ def _vcr_body(body: Any, encoding: str) -> bytes:
     return data
 
 
-__all__ = ["Mode", "Relay", "forward", "import_vcr"]
+__all__ = ["Mode", "Recorder", "Relay", "forward", "import_vcr"]
