@@ -111,6 +111,16 @@ def test_a_new_token_that_one_above_covers_counts_against_it():
     assert less.uses == 2
 
 
+def test_links_that_are_followed_above_are_followed_below():
+    root = CapabilityContext("root")
+    root.grant("fs", resources="/data/**", resolve_symlinks=True)
+    bounds = {"resources": "/data/a/**"}
+    with pytest.raises(CapabilityDenied):
+        root.child("guest", [CapabilityToken("fs", CapabilityConstraint(**bounds))])
+    bounds["resolve_symlinks"] = True
+    assert root.child("guest", [CapabilityToken("fs", CapabilityConstraint(**bounds))]).types()
+
+
 @pytest.mark.parametrize(
     "beyond",
     [

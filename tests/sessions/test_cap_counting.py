@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -139,6 +140,42 @@ def test_of_threads_that_race_for_the_last_use_one_has_it():
         root = CapabilityContext("root")
         root.grant("mail", uses=1)
         assert sum(together(lambda _, root=root: admitted(root, 1))) == 1
+
+
+@pytest.fixture
+def switching():
+    """Threads of the test let others run after each line of the book-keeping: a piece of it that
+    must be done in one would be seen half done."""
+
+    def trace(frame, event, arg):
+        if not frame.f_code.co_filename.endswith(("ledger.py", "context.py")):
+            return None
+        if event == "line":
+            time.sleep(0)
+        return trace
+
+    before = threading.gettrace()
+    threading.settrace(trace)
+    yield
+    threading.settrace(before)
+
+
+def test_a_use_is_counted_in_one_piece(switching):
+    for _ in range(15):
+        root = CapabilityContext("root")
+        token = root.grant("mail", uses=THREADS - 1)
+        children = [root.child("guest", [token.narrow(uses=1)]) for _ in range(THREADS)]
+        assert sum(together(lambda number, of=children: admitted(of[number], 1))) == THREADS - 1
+        assert sum(child.tokens()[0].uses for child in children) == token.uses == THREADS - 1
+
+
+def test_a_token_is_added_in_one_piece(switching):
+    root = CapabilityContext("root")
+    token = root.grant("mail")
+    child = root.child("guest")
+    tokens = [token.narrow() for _ in range(THREADS)]
+    together(lambda number: child.add_capability(tokens[number]))
+    assert set(child.tokens("mail")) == set(tokens)
 
 
 def test_a_destructor_that_uses_the_token_in_the_middle_of_a_use_gets_no_more_than_there_is():
