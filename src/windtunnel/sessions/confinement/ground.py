@@ -80,7 +80,8 @@ class Ground:
             folder.mkdir(parents=True)
             (folder / "secret.txt").write_text(self.secret)
         self.secret_file = self.folder / "secret.txt"
-        self.secret_file.write_text(self.secret)
+        self.secret_file.write_text(f"SECRET = '{self.secret}'\n")
+        (self.folder / "secret.py").write_text(f"SECRET = '{self.secret}'\n")
         (elsewhere.parent / "secret.txt").write_text(self.secret)
         (self.root / "public.txt").write_text("public")
         (self.root / "flat" / "public.txt").write_text("public")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from windtunnel.sessions.confinement import sources
 from windtunnel.sessions.confinement.model import Canary, Family
+from windtunnel.sessions.confinement.stage import Stage
 
 FAMILY = Family(
     "importing",
@@ -54,6 +55,9 @@ _add("import-through-attribute", "an allowed module has imported what is refused
     tried()
     import random
     tell(random._os.environ.get(variable))
+""", starlark="""
+    tried()
+    tell([getattr(json, name) for name in dir(json)])
 """)  # fmt: skip
 _add("import-from-private", "an allowed module's private name is imported",
      sources.SMOLAGENTS_LIST, """
@@ -160,16 +164,30 @@ _add("socket-client", "a client of a protocol connects", sources.OWASP_SSRF, """
     import http.client
     http.client.HTTPConnection("127.0.0.1", port, timeout=1).connect()
 """, aims=Canary.NETWORK)  # fmt: skip
-_add("import-loader-statement", "a statement that loads other files is given a path outside",
-     sources.STARLARK + ": load", """
+_add("import-loader", "the loader of source files reads any file",
+     "Python library, importlib.machinery.SourceFileLoader", """
     tried()
     from importlib.machinery import SourceFileLoader
     tell(SourceFileLoader("m", secret_file).get_data(secret_file))
-""", starlark="""
-    load("../secret.txt", "SECRET")
-    tried()
-    tell(SECRET)
 """)  # fmt: skip
+
+
+@FAMILY.play("import-statement", "Starlark specification: load statements", aims=Canary.SECRET,
+             python="tried()\nimport secret\ntell(secret.SECRET)\n",
+             starlark="load(FILE, 'SECRET')\ntell(SECRET)\n")  # fmt: skip
+async def _import_statement(stage: Stage) -> None:
+    """The import statement itself is served, from a folder of the host that is in its path."""
+    if stage.language != "starlark":
+        with stage.importable():
+            await stage.execute()
+        return
+    for file in (str(stage.ground.secret_file), "../secret.txt", "//secret.txt", "@host//secret"):
+        result = await stage.execute(stage.code.replace("FILE", repr(file)))
+        # A load comes before all other statements: that it was parsed is all that can be seen.
+        if result is not None and result.error_type != "SyntaxError":
+            stage.tried()
+
+
 _add("open-other-roots", "the kernel shows the root folder of every process that may be traced",
      "proc(5): /proc/PID/root", """
     read = open

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
-from collections.abc import AsyncIterator, Iterable, Mapping
+import sys
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any
 
 import anyio
@@ -129,6 +131,17 @@ class Stage:
     def refuses(self) -> contextlib.suppress:
         """A block in which the machinery may refuse as it likes."""
         return contextlib.suppress(Exception)
+
+    @contextlib.contextmanager
+    def importable(self) -> Iterator[None]:
+        """The folder of the secret is in the host's import path for the block."""
+        sys.path.append(str(self.ground.folder))
+        importlib.invalidate_caches()
+        try:
+            yield
+        finally:
+            sys.path.remove(str(self.ground.folder))
+            sys.modules.pop("secret", None)
 
     def read(self, context: Any, path: str) -> None:
         """Read a file if a context allows it."""
