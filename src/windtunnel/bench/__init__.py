@@ -17,11 +17,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from windtunnel.bench.budgets import Budget as Budget
+    from windtunnel.bench.budgets import BudgetExceededError as BudgetExceededError
+    from windtunnel.bench.budgets import BudgetUnknownError as BudgetUnknownError
+    from windtunnel.bench.budgets import budget as budget
+    from windtunnel.bench.budgets import budget_of as budget_of
     from windtunnel.bench.comparing import Comparison as Comparison
     from windtunnel.bench.comparing import compare as compare
     from windtunnel.bench.decision import Change as Change
     from windtunnel.bench.decision import Rule as Rule
     from windtunnel.bench.fixtures import CallsFailedError as CallsFailedError
+    from windtunnel.bench.growth import Growth as Growth
+    from windtunnel.bench.growth import Point as Point
+    from windtunnel.bench.growth import fit_growth as fit_growth
+    from windtunnel.bench.growth import scaling as scaling
     from windtunnel.bench.measuring import FailedResultError as FailedResultError
     from windtunnel.bench.measuring import measure as measure
     from windtunnel.bench.measuring import measure_async as measure_async
@@ -35,6 +44,15 @@ if TYPE_CHECKING:
     from windtunnel.bench.tester import quick_benchmark as quick_benchmark
 
 _HOMES = {
+    "Growth": "growth",
+    "Point": "growth",
+    "fit_growth": "growth",
+    "scaling": "growth",
+    "budget_of": "budgets",
+    "budget": "budgets",
+    "BudgetUnknownError": "budgets",
+    "BudgetExceededError": "budgets",
+    "Budget": "budgets",
     "Overhead": "tester",
     "CallsFailedError": "fixtures",
     "mann_whitney": "ranksum",
@@ -54,22 +72,31 @@ _HOMES = {
 }
 
 __all__ = [
+    "Budget",
+    "BudgetExceededError",
+    "BudgetUnknownError",
     "CallsFailedError",
     "Change",
     "Comparison",
     "FailedResultError",
+    "Growth",
     "Memory",
     "Overhead",
     "PerformanceTester",
     "Plan",
+    "Point",
     "ProcessFailedError",
     "Result",
     "Rule",
+    "budget",
+    "budget_of",
     "compare",
+    "fit_growth",
     "mann_whitney",
     "measure",
     "measure_async",
     "quick_benchmark",
+    "scaling",
 ]
 
 

@@ -20,7 +20,7 @@ from windtunnel.bench.memory import Memory, MemoryPass
 from windtunnel.bench.plan import Plan
 from windtunnel.bench.recording import put_on_record
 from windtunnel.bench.result import Result
-from windtunnel.bench.steady import settled_at
+from windtunnel.bench.steady import is_steady
 from windtunnel.bench.tally import Job, Tally
 from windtunnel.bench.target import is_async
 from windtunnel.bench.virtual import LoopClock, in_simulation
@@ -59,6 +59,7 @@ def measure(fn: Callable[..., Any], *args: Any, **options: Any) -> Result:
     :param isolation: ``"process"`` measures in ``processes`` fresh processes (5), one after the
         other, so that what differs from process to process is among the samples.
     :param memory: whether to look at memory in a pass of its own afterwards, untimed.
+    :param single: time each call by itself, however short, so that percentiles are those of calls.
     :param clock: whose time it is; the machine's.
     :raises UsageError: where options contradict each other, or where an asynchronous function is
         given inside a running loop: there, ``await measure_async(...)``.
@@ -209,7 +210,7 @@ def _warm_up(plan: Plan, inner: int, warm: _Warmth) -> Generator[Job, Tally, Non
         job = Job(calls=size, for_s=plan.warmup_s, inner=inner, concurrency=plan.crowd)
         tally = warm.take((yield job))
         times += tally.times + tally.failed
-        if settled_at(times) is not None:
+        if is_steady(times):
             warm.steady = True
             return
 
@@ -223,7 +224,7 @@ def _memory(plan: Plan, tally: Tally) -> Generator[Job, Tally, Memory]:
         with watch.watching():
             yield Job(
                 calls=calls,
-                inner=calls if plan.batches else 1,
+                inner=calls if crowd == 1 else 1,
                 concurrency=crowd,
                 idle=watch is idle,
             )

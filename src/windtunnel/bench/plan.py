@@ -32,6 +32,7 @@ class Plan:
     isolation: Literal["none", "process"] = "none"
     processes: int = 5
     memory: bool = True
+    single: bool = False
     clock: Clock = REAL_CLOCK
 
     @classmethod
@@ -87,7 +88,7 @@ class Plan:
     @property
     def batches(self) -> bool:
         """Whether calls may be timed together: where they follow each other."""
-        return self.concurrency == 1 and self.rate is None
+        return self.concurrency == 1 and self.rate is None and not self.single
 
     @property
     def crowd(self) -> int:

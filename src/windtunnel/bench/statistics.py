@@ -131,6 +131,40 @@ def quantile_interval(
     return value(quantile(ranks, tail)), value(quantile(ranks, 1 - tail))
 
 
+def quantile_bounds(
+    ordered: Sequence[float], q: float, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Bounds of the population's ``q`` quantile that hold whatever the distribution.
+
+    How many of n values lie below the quantile is binomial, so two order statistics enclose it
+    (Conover, *Practical Nonparametric Statistics*, on confidence intervals for quantiles). With few
+    values none is certainly above a high quantile: then the upper bound is infinite, which no
+    bootstrap can say.
+
+    >>> quantile_bounds([float(x) for x in range(1, 101)], 0.5)
+    (40.0, 61.0)
+    >>> quantile_bounds([1.0, 2.0, 3.0], 0.99)
+    (2.0, inf)
+    """
+    n = len(ordered)
+    tail = (1 - confidence) / 2
+    below, low, high = 0.0, -math.inf, math.inf
+    for k in range(n + 1):  # k values lie below the quantile
+        if below <= tail and k:
+            low = ordered[k - 1]
+        below += _binomial(n, k, q)
+        if below >= 1 - tail:
+            return low, ordered[k] if k < n else math.inf
+    return low, high
+
+
+def _binomial(n: int, k: int, q: float) -> float:
+    if q <= 0 or q >= 1:
+        return float(k == (n if q >= 1 else 0))
+    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(ways + k * math.log(q) + (n - k) * math.log1p(-q))
+
+
 def bootstrap(
     values: Sequence[float],
     statistic: Callable[[Sequence[float]], float] = mean,

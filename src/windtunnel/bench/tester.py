@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
+from windtunnel.bench.joining import joined
 from windtunnel.bench.measuring import measure, measure_async
 from windtunnel.bench.result import Result
 from windtunnel.bench.target import is_async
@@ -129,7 +130,7 @@ class PerformanceTester:
                         subject, args, iterations=each, warmup=warmup, memory=not number
                     )
                 )
-        return _overhead(_joined(longer), _joined(shorter))
+        return _overhead(joined(longer), joined(shorter))
 
     async def compare(
         self, subjects: dict[str, Subject], *, iterations: int = 100, rounds: int = 5
@@ -149,7 +150,7 @@ class PerformanceTester:
                         iterations=max(1, iterations // rounds), memory=not number,
                     )
                 )  # fmt: skip
-        joined = {name: _joined(results) for name, results in taken.items()}
+        joined = {name: joined(results) for name, results in taken.items()}
         return dict(sorted(joined.items(), key=lambda item: item[1].median))
 
     async def _measure(self, subject: Subject, args: tuple[Any, ...], **options: Any) -> Result:
@@ -203,26 +204,6 @@ def _running(
 
 def _not_ok(result: Any) -> bool:
     return getattr(result, "ok", True) is False
-
-
-def _joined(results: list[Result]) -> Result:
-    """One measurement of several turns."""
-    first = results[0]
-    errors: dict[str, int] = {}
-    for result in results:
-        for error, count in result.errors:
-            errors[error] = errors.get(error, 0) + count
-    known = [result.cpu_s for result in results if result.cpu_s is not None]
-    return dataclasses.replace(
-        first,
-        times_s=tuple(x for result in results for x in result.times_s),
-        failed_s=tuple(x for result in results for x in result.failed_s),
-        errors=tuple(errors.items()),
-        n=sum(result.n for result in results),
-        elapsed_s=sum(result.elapsed_s for result in results),
-        cpu_s=sum(known) if known else None,
-        warmup_calls=sum(result.warmup_calls for result in results),
-    )
 
 
 def _overhead(longer: Result, shorter: Result) -> Overhead:

@@ -130,7 +130,7 @@ class _Taker:
     ) -> None:
         self._now = clock.monotonic
         self._until = self._now() + most_s
-        self._delay = delay()
+        self._delay = delay() if clock is REAL_CLOCK else NoDelay()
         self._warmup, self._count = warmup, count
         self._least_s = least_s
         self._inner = 1
