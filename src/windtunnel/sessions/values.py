@@ -30,6 +30,7 @@ else:
 
         class _UsageError(Exception):
             def __init__(self, what: str, *, found: str = "", fix: str = "") -> None:
+                self.found = found
                 super().__init__(f"{what}: {found}" if found else what)
 
 
@@ -139,11 +140,13 @@ def decode(data: bytes) -> Any:
     return value
 
 
-def check(value: object, *, called: str = "value", utf8: bool = False) -> None:
+def check(
+    value: object, *, called: str = "value", unfit: Callable[[object], str] = lambda leaf: ""
+) -> None:
     """Make sure that a value crosses, without carrying it.
 
     :param called: what the value is called in the error.
-    :param utf8: whether text must be UTF-8, which lone surrogates are not.
+    :param unfit: what is wrong with a text or a moment in time within it; empty for nothing.
     :raises ValueCrossingError: as :func:`encode` does.
     """
     stack: list[tuple[object, bool]] = [(value, False)]
@@ -151,12 +154,12 @@ def check(value: object, *, called: str = "value", utf8: bool = False) -> None:
     while stack:
         item, members_done = stack.pop()
         kind = type(item)
-        if kind is str:
-            if utf8 and _has_surrogates(item):  # type: ignore[arg-type]
-                path, _ = _where(value, item, called)
-                raise refused(path, "a str with a lone surrogate")
-        elif kind is datetime or kind is time:
-            _zone(item)  # type: ignore[arg-type]
+        if kind in _VARIED:
+            if kind is not str:
+                _zone(item)  # type: ignore[arg-type]
+            what = unfit(item)
+            if what:
+                raise refused(_where(value, item, called)[0], what)
         elif kind in _LEAVES:
             pass
         elif kind not in _CONTAINERS:
@@ -169,14 +172,6 @@ def check(value: object, *, called: str = "value", utf8: bool = False) -> None:
             open_now.add(id(item))
             stack.append((item, True))
             stack += [(member, False) for member in _members(item)]
-
-
-def _has_surrogates(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def walk(value: object, called: str = "value") -> Iterator[tuple[str, object]]:
@@ -361,6 +356,8 @@ _READERS: dict[bytes, Callable[[bytes], object]] = {
     b"t": _read_time,
     b"x": lambda data: timedelta(*_SPAN.unpack(data)),
 }
+
+_VARIED = frozenset({str, datetime, time})
 
 _CONTAINERS: dict[type, bytes] = {
     list: b"[",

@@ -25,7 +25,7 @@ from windtunnel.own.identity import ProcessIdentity
 from windtunnel.sessions.deadline import Alarm
 from windtunnel.sessions.engines import prelude
 from windtunnel.sessions.engines.naming import name_checked
-from windtunnel.sessions.engines.outcome import Ended, Output, copied, crossable, failed
+from windtunnel.sessions.engines.outcome import Ended, Output, copied, failed
 from windtunnel.sessions.engines.rewriting import last_expression_to
 from windtunnel.sessions.protocol import ExecResult, HostCall, Limits, Timings
 from windtunnel.sessions.values import ValueCrossingError
@@ -63,7 +63,10 @@ class MontyGuest:
         self, code: str, *, inputs: Mapping[str, Any], limits: Limits, host: HostCall
     ) -> ExecResult:
         """Run code, keep its names."""
-        given = {name_checked(name, "an input's name"): crossable(inputs[name]) for name in inputs}
+        given = {
+            name_checked(name, "an input's name"): prelude.holdable(value, name)
+            for name, value in inputs.items()
+        }
         rewritten = last_expression_to(prelude.OUT, code)
         checked = rewritten is not None
         return self._feed(code if rewritten is None else rewritten, given, limits, host, checked)
@@ -79,14 +82,17 @@ class MontyGuest:
     ) -> ExecResult:
         """Call a function that earlier code defined."""
         name = name_checked(function, "a function's name")
-        given = {prelude.ARGS: crossable(list(args)), prelude.KWARGS: crossable(dict(kwargs))}
+        given = {
+            prelude.ARGS: prelude.holdable(list(args), "args"),
+            prelude.KWARGS: prelude.holdable(dict(kwargs), "kwargs"),
+        }
         code = f"{prelude.OUT}(({name}(*{prelude.ARGS}, **{prelude.KWARGS})))"
         return self._feed(code, given, limits, host, checked=True)
 
     def assign(self, name: str, value: Any) -> None:
         """Bind a name."""
         # A copy: it is handed over at the next run, and is what it is now.
-        self._pending[name_checked(name)] = copied(crossable(value))
+        self._pending[name_checked(name)] = copied(prelude.holdable(value, name))
 
     def reset(self) -> None:
         """Forget every name."""
@@ -131,7 +137,7 @@ class MontyGuest:
         try:
             if self._pending:
                 # On their own, so that they are bound also where the code does not parse.
-                run.feed("", self._pending)
+                run.feed("None", self._pending)
                 self._pending.clear()
             value = run.feed(code, given)
             return ExecResult(ok=True, value=prelude.value_of(value, checked))
@@ -201,6 +207,8 @@ class _Run:
         except monty.MontyCrashedError as error:
             self._dead = True
             raise _Failed("GuestDiedError", str(error)) from None
+        except monty.MontyConversionError as error:
+            raise _Failed("ValueCrossingError", str(error)) from None
         except UnicodeEncodeError as error:
             raise _Failed("SyntaxError", str(error)) from None
 
@@ -231,7 +239,7 @@ class _Run:
         try:
             args, kwargs = prelude.arguments_of(name, packed, self._functions)
             assert isinstance(name, str)
-            return crossable(self._host(name, args, kwargs), "the value of " + name)
+            return prelude.holdable(self._host(name, args, kwargs), "the value of " + name)
         except Exception as error:
             self._raised.append(error)
             raise
@@ -266,7 +274,10 @@ class _Worker:
         assert pid is not None
         self._identity = ProcessIdentity.of(pid)
         _on_record(self._identity)
-        self.session.feed_run(prelude.source(functions))
+        # The function is there, so that it can be bound; nothing calls it yet.
+        self.session.feed_run(
+            prelude.source(functions), external_lookup={prelude.HOST: lambda *_: None}
+        )
 
     def kill(self) -> None:
         if self._identity is not None:

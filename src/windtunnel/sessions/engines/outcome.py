@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from windtunnel.sessions.protocol import ExecResult, Timings
@@ -15,12 +16,25 @@ def failed(error_type: str, message: str) -> ExecResult:
     return ExecResult(ok=False, error=message, error_type=error_type)
 
 
-def crossable(value: Any, what: str = "value") -> Any:
-    """The value itself, where it crosses to an engine in Rust, whose text is UTF-8.
+def no_surrogates(leaf: object) -> str:
+    """What Rust cannot hold: text that is no UTF-8."""
+    if isinstance(leaf, str):
+        try:
+            leaf.encode()
+        except UnicodeEncodeError:
+            return "a str with a lone surrogate"
+    return ""
 
+
+def crossable(
+    value: Any, what: str = "value", unfit: Callable[[object], str] = no_surrogates
+) -> Any:
+    """The value itself, where it crosses to an engine in Rust.
+
+    :param unfit: what of a text or a moment the engine cannot hold; empty for nothing.
     :raises ValueCrossingError: where it does not, naming the place in it.
     """
-    check(value, called=what, utf8=True)
+    check(value, called=what, unfit=unfit)
     return value
 
 

@@ -7,10 +7,12 @@ helpers are bound as defaults: the guest's code may use their names for somethin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from datetime import datetime, time, timezone
 from typing import Any
 
-from windtunnel.sessions.engines.outcome import crossable
+from windtunnel.sessions.engines.outcome import crossable, no_surrogates
 from windtunnel.sessions.values import ValueCrossingError, refused
 
 OUT = "__wt_out"
@@ -77,9 +79,53 @@ def {name}(*args, __wt_host={host}, __wt_out={out}, **kwargs):
 """
 
 
+_HOLDERS = (list, tuple, dict, set, frozenset)
+
+
 def source(functions: Sequence[str]) -> str:
     """The code to run before any of the guest's, with its host functions by these names."""
     return _SOURCE + "".join(_FUNCTION.format(name=name, host=HOST, out=OUT) for name in functions)
+
+
+def holdable(value: Any, what: str = "value") -> Any:
+    """The value itself, where monty holds it as it is.
+
+    :raises ValueCrossingError: where it does not, naming the place in it.
+    """
+    crossable(value, what, _unfit)
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, dict | set | frozenset):
+            if sum(map(_has_nan, item)) > 1:
+                raise refused(
+                    f"a {type(item).__name__} in {what}",
+                    "one with several nan, which are the same to monty",
+                )
+            todo += item.values() if isinstance(item, dict) else ()
+        elif isinstance(item, list | tuple):
+            todo += [member for member in item if isinstance(member, _HOLDERS)]
+    return value
+
+
+def _unfit(leaf: object) -> str:
+    if not isinstance(leaf, datetime | time):
+        return no_surrogates(leaf)
+    kind = type(leaf).__name__
+    if leaf.fold:
+        return f"a {kind} with fold=1, which monty drops"
+    if leaf.tzinfo is None:
+        return ""
+    if not isinstance(leaf.tzinfo, timezone):
+        return f"a {kind} in a ZoneInfo, of which monty keeps the offset alone"
+    offset = leaf.tzinfo.utcoffset(None)
+    return f"a {kind} in a zone off by {offset}" if offset.microseconds else ""
+
+
+def _has_nan(key: object) -> bool:
+    if isinstance(key, tuple | frozenset):
+        return any(map(_has_nan, key))
+    return isinstance(key, float) and math.isnan(key)
 
 
 def value_of(left: object, checked: bool) -> Any:

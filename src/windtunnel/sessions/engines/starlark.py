@@ -24,10 +24,14 @@ from windtunnel.sessions.engines import rewriting
 from windtunnel.sessions.engines.naming import name_checked
 from windtunnel.sessions.engines.outcome import crossable
 from windtunnel.sessions.engines.process import ProcessGuest
+from windtunnel.sessions.errors import GuestError
 from windtunnel.sessions.protocol import ExecResult, HostCall, Limits
 
 # What Rust says before it ends a process that gets no memory.
 _NO_MEMORY = re.compile(r"memory allocation of \d+ bytes failed.*\Z", re.S)
+
+
+_KEYS = (type(None), bool, int, float, str)
 
 
 class StarlarkGuest:
@@ -51,7 +55,7 @@ class StarlarkGuest:
     ) -> ExecResult:
         """Run code, keep its names."""
         given = {
-            name_checked(name, "an input's name"): crossable(value, name)
+            name_checked(name, "an input's name"): holdable(value, name)
             for name, value in inputs.items()
         }
         return _named(self._process.run(code, inputs=given, limits=limits, host=_checked(host)))
@@ -67,14 +71,21 @@ class StarlarkGuest:
     ) -> ExecResult:
         """Call a function that earlier code defined."""
         name_checked(function, "a function's name")
-        crossable(list(args), "args")
-        crossable(dict(kwargs), "kwargs")
+        holdable(list(args), "args")
+        holdable(dict(kwargs), "kwargs")
         result = self._process.call(function, args, kwargs, limits=limits, host=_checked(host))
         return _named(result)
 
     def assign(self, name: str, value: Any) -> None:
         """Bind a name."""
-        self._process.assign(name_checked(name), crossable(value, name))
+        try:
+            self._process.assign(name_checked(name), holdable(value, name))
+        except GuestError as error:
+            if error.error_type != "ValueCrossingError":
+                raise
+            raise values.ValueCrossingError(
+                "a value cannot cross to or from a guest", found=error.message
+            ) from None
 
     def reset(self) -> None:
         """Forget every name: the next run has a fresh process."""
@@ -91,9 +102,38 @@ class StarlarkGuest:
 
 def _checked(host: HostCall) -> HostCall:
     def call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
-        return crossable(host(name, args, kwargs), f"the value of {name}")
+        return holdable(host(name, args, kwargs), f"the value of {name}")
 
     return call
+
+
+def holdable(value: Any, called: str = "value") -> Any:
+    """The value itself, where Starlark can hold it: what it has no type for is no key there.
+
+    :raises ValueCrossingError: where it cannot.
+    """
+    crossable(value, called)
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if type(item) is dict:
+            for key in item:
+                _refuse_opaque(key, called)
+            todo += item.values()
+        elif type(item) in (list, tuple):
+            todo += [member for member in item if type(member) in (list, tuple, dict)]
+    return value
+
+
+def _refuse_opaque(key: object, called: str) -> None:
+    todo = [key]
+    while todo:
+        part = todo.pop()
+        if type(part) is tuple:
+            todo += part
+        elif type(part) not in _KEYS:
+            what = type(part).__name__
+            raise values.refused(f"a key in {called}", f"a {what}, which Starlark has no type for")
 
 
 def _named(result: ExecResult) -> ExecResult:

@@ -188,15 +188,15 @@ class Guest:
 
     def _call(self, function: str, arguments: bytes) -> Any:
         args, kwargs = values.decode(arguments)
-        self._module["__wt_args"] = self._steps(list(args), "the arguments")
-        self._module["__wt_kwargs"] = self._steps(kwargs, "the arguments")
+        self._module["__wt_args"] = self._steps(list(args))
+        self._module["__wt_kwargs"] = self._steps(kwargs)
         return self._from_steps(self._evaluate(_CALL.format(function=function)))
 
     def _assign(self, name: str, value: bytes) -> None:
         self._bind(name, values.decode(value))
 
     def _bind(self, name: str, value: object) -> None:
-        self._module["__wt_given"] = self._steps(value, name)
+        self._module["__wt_given"] = self._steps(value)
         self._evaluate(f"{name} = __wt_in(__wt_given)")
 
     # -- evaluating
@@ -248,7 +248,7 @@ class Guest:
             self._channel.send(values.encode(("call", key, name, payload)))
             ok, answer = self._reply(key)
             if ok:
-                return self._steps(values.decode(answer), f"the value of {name}")
+                return self._steps(values.decode(answer))
             self._host_error = values.decode(answer)
         except values.ValueCrossingError as error:
             found = getattr(error, "found", "") or str(error)
@@ -265,7 +265,7 @@ class Guest:
 
     # -- values as steps
 
-    def _steps(self, value: object, called: str) -> list[Any]:
+    def _steps(self, value: object) -> list[Any]:
         steps: list[Any] = []
         todo: list[tuple[bool, Any]] = [(False, value)]
         while todo:
@@ -280,7 +280,6 @@ class Guest:
             elif kind is dict:
                 todo.append((True, ["dict", len(item)]))
                 for key, member in reversed(item.items()):
-                    _refuse_opaque_key(key, called)
                     todo += [(False, member), (False, key)]
             else:
                 todo.append((True, [kind.__name__, len(item)]))
@@ -316,18 +315,6 @@ def _made(kind: str, members: list[Any]) -> object:
     if 2 * len(made) != len(members):
         raise values.refused("value", "a dict with two keys that Python holds for one")
     return made
-
-
-def _refuse_opaque_key(key: object, called: str) -> None:
-    todo = [key]
-    while todo:
-        part = todo.pop()
-        if type(part) is tuple:
-            todo += part
-        elif type(part) in _OPAQUE:
-            raise values.refused(
-                f"a key in {called}", f"a {type(part).__name__}, which is no key in Starlark"
-            )
 
 
 def _said(error: Exception) -> str:
