@@ -33,7 +33,7 @@ class Contract:
 
     pytest collects one test per subject and law of each subclass that has ``subjects`` and is
     defined in a test module. Laws are the general ones that the contract says enough for, the
-    :class:`Law` objects in its body, and its ``laws``, ``scenarios`` and ``triggers``; those of
+    :class:`Law` objects in its body, and its ``more_laws``, ``scenarios`` and ``triggers``; those of
     its bases are kept, and one that is replaced or left out is shown as such.
 
     Every method may be ``async``. ``subject`` is what ``make`` returned.
@@ -45,7 +45,7 @@ class Contract:
     :cvar inputs: what ``call`` may be given.
     :cvar invalid_inputs: what ``call`` must fail on.
     :cvar slow_inputs: inputs that take far longer than ``timeout_s``.
-    :cvar laws: further laws, as plain functions.
+    :cvar more_laws: laws that do not stand in its body, as plain functions.
     :cvar scenarios: what must succeed: functions ``(subject)``, or a mapping of names to functions
         or inputs.
     :cvar triggers: what must fail, in the same ways.
@@ -81,7 +81,7 @@ class Contract:
     inputs: ClassVar[Strategy] = None
     invalid_inputs: ClassVar[Strategy] = None
     slow_inputs: ClassVar[Strategy] = None
-    laws: ClassVar[Iterable[Law | LawFunction]] = ()
+    more_laws: ClassVar[Iterable[Law | LawFunction]] = ()
     scenarios: ClassVar[Named] = ()
     triggers: ClassVar[Named] = ()
     general: ClassVar[Collection[str] | None] = None
@@ -97,6 +97,18 @@ class Contract:
     stateful: ClassVar[bool] = False
     asynchronous: ClassVar[bool | None] = None
     backend: ClassVar[Backend] = "asyncio"
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a name that would hide the module in the rest of the body.
+
+        :raises ContractError: where there is a member ``laws``.
+        """
+        if "laws" in vars(cls):
+            raise ContractError(
+                f"the contract {cls.__name__} has a member laws",
+                found="it would hide the module windtunnel.laws from the lines below it",
+                fix="write more_laws",
+            )
 
     def make(self, factory: Factory, config: Any) -> Any:
         """Make a subject. A test's fixtures are had as keyword-only parameters.

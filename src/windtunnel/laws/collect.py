@@ -15,7 +15,7 @@ import pytest
 from windtunnel.core.errors import WindtunnelError
 from windtunnel.laws.base import Contract
 from windtunnel.laws.entries import Entry, entries
-from windtunnel.laws.errors import NothingToTest, VacuousError
+from windtunnel.laws.errors import LawBrokenError, NothingToTest, VacuousError
 from windtunnel.laws.reading import Reading, read
 from windtunnel.laws.running import Trial
 from windtunnel.laws.subjects import Subject
@@ -26,8 +26,8 @@ def node_of(collector: pytest.Collector, name: str, obj: type) -> pytest.Collect
     module = collector.getparent(pytest.Module)
     if module is None or not issubclass(obj, Contract) or not obj.declares("subjects"):
         return None
-    if obj.__module__ != module.obj.__name__:
-        return None  # imported, as a rule to be subclassed
+    if obj.__module__ != module.obj.__name__ or not getattr(obj, "__test__", True):
+        return None  # imported, as a rule to be subclassed; or not meant to be collected
     return ContractNode.from_parent(collector, name=name, contract=obj)
 
 
@@ -39,7 +39,9 @@ class ContractNode(pytest.Collector):
         self.contract = contract
         self.obj = contract
         for mark in _marks(contract):
-            self.add_marker(mark)
+            plain = getattr(mark, "mark", mark)
+            self.own_markers.append(plain)
+            self.keywords[plain.name] = plain
 
     def collect(self) -> Iterator[SubjectNode]:
         """One node a subject; a contract that cannot be read is a collection error."""
@@ -80,9 +82,10 @@ class LawItem(pytest.Function):
     """The contract's node id, the law's title, the subject's name, role and whom it stands for."""
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """A vacuous law failed nowhere in particular: its message is all there is to show."""
-        if isinstance(excinfo.value, VacuousError):
-            return str(excinfo.value)
+        """What the house found stands in its message; a traceback would show the house alone."""
+        error = excinfo.value
+        if isinstance(error, VacuousError | LawBrokenError) and error.__cause__ is None:
+            return "\n".join([str(error), *getattr(error, "__notes__", ())])
         return super().repr_failure(excinfo)
 
 
@@ -131,18 +134,28 @@ def _refuse_left_out(entry: Entry) -> None:
     )
 
 
-def summary(items: list[pytest.Item]) -> list[str]:
+def summary(items: list[pytest.Item], verbose: bool) -> list[str]:
     """A line for each contract that has tests: subjects, laws, and those that do not apply."""
     contracts = {
         node: None for item in items for node in item.listchain() if isinstance(node, ContractNode)
     }
-    return [_line(node, items) for node in contracts]
+    return [_line(node, items, verbose) for node in contracts]
 
 
-def _line(node: ContractNode, items: list[pytest.Item]) -> str:
-    every = entries(node.contract)
+def _line(node: ContractNode, items: list[pytest.Item], verbose: bool) -> str:
     mine = [item for item in items if node in item.listchain()]
-    subjects = {item.parent for item in mine}
-    told = f"laws: {node.name}: {len(mine)} tests of {len(subjects)} subjects"
-    missing = [f"{title} ({', '.join(one.missing)})" for title, one in every.items() if one.missing]
-    return f"{told}; not declared, so not asked: {', '.join(missing)}" if missing else told
+    told = f"laws: {node.name}: {_count(len(mine), 'test')} of"
+    told += f" {_count(len({item.parent for item in mine}), 'subject')}"
+    missing = {title: one.missing for title, one in entries(node.contract).items() if one.missing}
+    if not missing:
+        return told
+    if not verbose:
+        return f"{told}; {len(missing)} general laws are not asked (-v says why)"
+    every = (f"  {title}: no {', no '.join(needs)}" for title, needs in missing.items())
+    return "\n".join([f"{told}; not asked, since it declares:", *every]).replace(
+        "|", " or "
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

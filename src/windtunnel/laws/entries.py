@@ -148,7 +148,7 @@ def _own(cls: type[Contract]) -> Iterator[tuple[str, Law | None]]:
             yield value.title, value
         elif value is None and name in inherited:
             yield name, None
-    for function in vars(cls).get("laws", ()):
+    for function in vars(cls).get("more_laws", ()):
         law = named(function)
         yield law.title, law
     for kind in ("scenario", "trigger"):

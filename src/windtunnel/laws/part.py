@@ -70,11 +70,12 @@ class LawsPart:
             if role == "fake" and real_s is not None and fake_s != real_s:
                 yield f"{contract}: {law}: {name} {fake_s}, {real} {real_s}"
 
-    def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> list[str]:
+    def pytest_report_collectionfinish(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> list[str]:
         """One line a contract: who is put to what, and what is not asked of them."""
         if "windtunnel.laws.collect" not in sys.modules:
             return []
         from windtunnel.laws.collect import summary
 
-        lines: list[Any] = summary(items)
-        return lines
+        return summary(items, config.option.verbose > 0)

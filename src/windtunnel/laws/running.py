@@ -203,7 +203,7 @@ def check(
     >>> @laws.law
     ... def is_empty_at_first(collection, draw):
     ...     assert len(collection) == 0
-    >>> Collections = laws.contract(subjects=[list, dict], laws=[is_empty_at_first])
+    >>> Collections = laws.contract(subjects=[list, dict], more_laws=[is_empty_at_first])
     >>> [(one.subject, one.verdict.value) for one in laws.check(Collections)]
     [('list', 'pass'), ('dict', 'pass')]
     """

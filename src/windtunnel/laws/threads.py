@@ -8,6 +8,7 @@ over until it moves again.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -19,7 +20,7 @@ from typing import Any
 from windtunnel.core.clock import REAL_CLOCK
 from windtunnel.laws.leftovers import in_library
 
-_LOOK_S = 0.005
+_LOOK_S = 0.006  # longer than the interpreter's switch interval
 
 
 class DeadlockError(Exception):
@@ -58,20 +59,28 @@ class Interleaving:
             threading.Thread(target=self._run, args=(number,), name=name, daemon=True)
             for number, name in enumerate(names)
         ]
-        for thread in threads:
-            thread.start()
-        self._watch_over(threads, within_s)
-        for thread in threads:
-            thread.join()
+        collecting = gc.isenabled()
+        gc.disable()  # its callbacks are lines too, and come where they like
+        try:
+            for thread in threads:
+                thread.start()
+            self._watch_over(threads, within_s)
+            for thread in threads:
+                thread.join()
+        finally:
+            if collecting:
+                gc.enable()
 
     def _watch_over(self, threads: Sequence[threading.Thread], within_s: float) -> None:
         """Pass over the thread whose turn it is when it waits; give up when all do for long."""
         seen, since = -1, REAL_CLOCK.monotonic()
+        last: object = None
         with self._changed:
             while self._left:
-                moves = self._moves
                 self._changed.wait(_LOOK_S)
-                if self._moves != moves or not _waits(threads[self._turn]):
+                asleep = _asleep(threads[self._turn])
+                before, last = last, (self._moves, asleep)
+                if not asleep or last != before:
                     continue
                 if self.lines != seen:
                     seen, since = self.lines, REAL_CLOCK.monotonic()
@@ -132,13 +141,22 @@ class Interleaving:
         self._changed.notify_all()
 
 
-def _waits(thread: threading.Thread) -> bool:
-    """Whether the kernel has put a thread to sleep: one that is only slow has not been."""
+def _asleep(thread: threading.Thread) -> str:
+    """How often the kernel has put a thread to sleep that is asleep now; empty for one awake.
+
+    One that is asleep for the same time as a moment ago waits for a lock, a timer or a file. One
+    that is only slow is awake, and one that wants the interpreter wakes up every few milliseconds.
+    """
+    if thread.native_id is None:
+        return ""  # is being started
     try:
-        stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
+        status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
     except OSError:
-        return True  # no such files here, or it ended
-    return stat.rpartition(")")[2].split()[0] in "SD"
+        return "unknown"  # no such files on this system
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    if fields.get("State", "S")[0] not in "SD":
+        return ""
+    return f"asleep {fields.get('voluntary_ctxt_switches', '')}"
 
 
 def _where(thread: threading.Thread) -> str:

@@ -72,11 +72,13 @@ class Vacuity:
         for waiver in self.stale:
             told = f"a waiver no longer applies: {waiver.reason}"
             self._emit(told, nodeid, self.law.place)
-            warnings.warn(
+            file, _, line = self.law.place.rpartition(":")
+            warnings.warn_explicit(
                 f"{self.contract}: {self.law.name} of {self.subject} is not vacuous, and is waived"
                 f" ({waiver.reason}): take the waiver away, or name other subjects",
                 StaleWaiverWarning,
-                stacklevel=2,
+                file or "unknown",
+                int(line or 0),
             )
         if self.unexcused:
             raise self.error()
