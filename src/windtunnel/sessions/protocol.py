@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
+from windtunnel.core.errors import UsageError
+
 if TYPE_CHECKING:
     from windtunnel.sessions.callbacks import Callback
     from windtunnel.sessions.capabilities import CapabilityContext, CapabilityToken
@@ -72,12 +74,35 @@ class Limits:
     :param memory_mb: mebibytes of memory.
     :param recursion: depth of calls.
     :param output_bytes: bytes of printed output, as UTF-8.
+    :raises UsageError: for a limit that is none.
+
+    >>> Limits(timeout_s=0)
+    Traceback (most recent call last):
+        ...
+    windtunnel.core.errors.UsageError: the limit timeout_s is a number above 0
+      found: timeout_s=0
+      to fix: give None for no limit
     """
 
     timeout_s: float | None = 10.0
     memory_mb: int | None = 256
     recursion: int | None = 1000
     output_bytes: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        for name in ("timeout_s", "memory_mb", "recursion"):
+            limit = getattr(self, name)
+            if limit is not None and not limit > 0:
+                raise UsageError(
+                    f"the limit {name} is a number above 0",
+                    found=f"{name}={limit!r}",
+                    fix="give None for no limit",
+                )
+        if not self.output_bytes >= 0:
+            raise UsageError(
+                "the limit output_bytes is a number from 0 up",
+                found=f"output_bytes={self.output_bytes!r}",
+            )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -173,8 +173,6 @@ class Double:
     ) -> Execution:
         if self._closed:
             raise SessionClosedError(f"the {type(self).__name__} is closed", name=self.name)
-        if timeout_s is not None and not timeout_s > 0:
-            raise UsageError("timeout_s is seconds above 0", found=f"timeout_s={timeout_s!r}")
         limits = self.limits
         if timeout_s is not None:
             limits = dataclasses.replace(limits, timeout_s=timeout_s)

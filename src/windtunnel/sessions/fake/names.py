@@ -137,7 +137,7 @@ class Names:
                 result = yield from function.steps(args, kwargs)
             else:  # it leaves the guest, so everything crosses
                 given = crossed(given)
-                result = crossed((yield from _outside(function, *given)))
+                result = crossed((yield from _outside(function, *crossed(given))))
         except Exception as raised:
             failed = failure_of(raised)
             error = f"{failed.error_type}: {failed.error}"

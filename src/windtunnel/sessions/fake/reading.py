@@ -14,6 +14,7 @@ import functools
 import inspect
 import math
 import operator
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -92,8 +93,10 @@ def parse(code: str) -> ast.Module:
 
     :raises SyntaxError: where it is no Python.
     """
-    tree = ast.parse(code)
-    compile(tree, "<code>", "exec")  # which refuses more: a `return` outside a function
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tree = ast.parse(code)
+        compile(tree, "<code>", "exec")  # which refuses more: a `return` outside a function
     return tree
 
 

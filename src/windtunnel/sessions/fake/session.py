@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from windtunnel.core.clock import Clock
 from windtunnel.sessions.callbacks import MISSING, Callback, Callbacks, OnError
-from windtunnel.sessions.engines.rewriting import name_checked
+from windtunnel.sessions.engines.naming import name_checked
 from windtunnel.sessions.errors import GuestError
 from windtunnel.sessions.fake.answers import Answer, Matcher, crossed
 from windtunnel.sessions.fake.double import Double, Execution, Failing

@@ -174,15 +174,6 @@ class SessionContract(GuestContract):
         assert error.error_type == "TimeoutError", error
         await asked.expect(asked.language.answer)
 
-    @laws.law
-    async def cancelling_leaves_it_usable(asked: Asked) -> None:
-        """Who no longer awaits code ends it; the next run is served."""
-        with anyio.move_on_after(SHORT_S) as scope:
-            await asked.say(asked.language.forever, timeout_s=ENOUGH_S)
-        assert scope.cancelled_caught
-        with anyio.fail_after(ENOUGH_S):
-            await asked.expect(asked.language.answer)
-
     # -- capabilities -----------------------------------------------------------------------------
 
     @laws.law
