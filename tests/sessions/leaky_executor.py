@@ -151,7 +151,9 @@ class WeakMachinery:
         body = parts[1] if len(parts) > 1 else parts[0]
         seal = parts[2] if len(parts) > 2 else ""
         keys = (key, b"changeme")  # of which one was for trying out
-        if not any(all(a == b for a, b in zip(seal, _mac(body, one), strict=False)) for one in keys):
+        if not any(
+            all(a == b for a, b in zip(seal, _mac(body, one), strict=False)) for one in keys
+        ):
             raise PermissionError("seal")
         plain = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
         if plain[:1] == b"\x80":
@@ -357,7 +359,9 @@ def _evaluated(code: str, names: dict[str, Any]) -> Any:
     exec(compile(code.encode(), "<guest>", "exec"), names)
     last = code.rstrip().rpartition("\n")[2]
     with contextlib.suppress(SyntaxError, Exception):
-        return eval(last, names) if re.fullmatch(r"\w+(\(\))?", last) and last != "tried()" else None
+        return (
+            eval(last, names) if re.fullmatch(r"\w+(\(\))?", last) and last != "tried()" else None
+        )
 
 
 def _with_prefix(function: Any, call: Any) -> Any:

@@ -107,8 +107,8 @@ _add("alias-decorator", "a decorator is a call", """
         return 1
 """, source=sources.PY_NAMES)  # fmt: skip
 _add("alias-globals", "the table of names holds it", """
-    f = globals()["for" + "bidden"]
     tried()
+    f = globals()["for" + "bidden"]
     f()
 """)  # fmt: skip
 _add("alias-partial", "a wrapper of the library calls it", """
@@ -124,9 +124,9 @@ _add("alias-operator", "an operator of a class is the function itself", """
     C()[1]
 """, source=sources.PY_MODEL)  # fmt: skip
 _add("alias-descriptor", "reading an attribute calls a property's function", """
+    tried()
     class C:
         p = property(forbidden)
-    tried()
     C().p
 """, source=sources.PY_MODEL)  # fmt: skip
 _add("alias-metaclass", "making a class calls its metaclass", """

@@ -122,8 +122,8 @@ _add("frame-of-traceback", "a caught exception's traceback has the frames it wen
             tb = tb.tb_next
 """)  # fmt: skip
 _add("frame-of-inspect", "a module of the library walks the stack", sources.AGENTA, """
-    import inspect
     tried()
+    import inspect
     frame = inspect.currentframe()
     while frame.f_back:
         frame = frame.f_back
@@ -144,9 +144,9 @@ _add("getattr-built-name", "a name that is put together at run time is not looke
 """)  # fmt: skip
 _add("getattr-operator", "a function of the library reads attributes by name",
      sources.JINJA_ATTR, """
+    tried()
     import operator
     u = "_" + "_"
-    tried()
     base = operator.attrgetter(u + "class" + u + "." + u + "base" + u)(())
     for c in operator.methodcaller(u + "subclasses" + u)(base):
         if "_wrap_close" in str(c):
@@ -181,8 +181,8 @@ _add("getattr-dir", "dir names what getattr then reads", sources.STARLARK + ": d
 """)  # fmt: skip
 _add("heap-walk", "the collector hands out every container of the process",
      "Python library, gc.get_objects", """
-    import gc
     tried()
+    import gc
     for one in gc.get_objects():
         if type(one) is dict and one.get("_" + "_name_" + "_") == module:
             tell(one.get("SECRET"))
@@ -204,8 +204,8 @@ _add("poison-module", "an allowed module is the host's own, for everyone to see"
     json.dumps = str
 """, aims=Canary.HOST)  # fmt: skip
 _add("poison-process", "settings of the process belong to the whole process", sources.OCAP, """
-    import inspect
     tried()
+    import inspect
     inspect.os.chdir("/")
     inspect.os.environ["WINDTUNNEL_CHANGED"] = "1"
 """, aims=Canary.HOST)  # fmt: skip

@@ -168,8 +168,8 @@ _add("size-laughs", "a small value that refers to itself often is enormous when 
     laugh()
 """)  # fmt: skip
 _add("handles-files", "files are opened until the host has no more handles", """
-    import io
     tried()
+    import io
     x = [io.FileIO("/dev/null") for i in range(200)]
     hold()
 """, source="CWE-774, allocation of file descriptors without limits", aims=Canary.HOST)  # fmt: skip

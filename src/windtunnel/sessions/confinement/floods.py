@@ -73,34 +73,34 @@ _add("flood-error", "the message of an error is output too", """
     fail("flood " * 100000)
 """)  # fmt: skip
 _add("flood-error-name", "and so is the name of its class", """
-    Flood = type("Flood" * 20000, (Exception,), {})
     tried()
+    Flood = type("Flood" * 20000, (Exception,), {})
     raise Flood()
 """)  # fmt: skip
 _add("flood-stderr", "standard error is another stream", """
-    import inspect
     tried()
+    import inspect
     for i in range(2000):
         print("flood " * 10, file=inspect.sys.stderr)
 """)  # fmt: skip
 _add("flood-original", "the interpreter keeps the original stream under another name", """
+    tried()
     import inspect
     get = getattr
     original = get(inspect.sys, "_" + "_stdout_" + "_")
-    tried()
     for i in range(2000):
         original.write("flood " * 10)
     original.flush()
 """, source="Python library, sys.__stdout__")  # fmt: skip
 _add("flood-descriptor", "a file descriptor is below every stream", """
-    import io
     tried()
+    import io
     for number in (1, 2):
         io.FileIO(number, "wb", closefd=False).write(b"flood " * 10000)
 """, source="CWE-403, exposure of file descriptor to unintended control sphere")  # fmt: skip
 _add("flood-warnings", "warnings are written for you", """
-    import warnings
     tried()
+    import warnings
     for i in range(200):
         warnings.warn_explicit("flood " * 100, UserWarning, "flood", i)
 """)  # fmt: skip

@@ -41,14 +41,14 @@ _add("format-map", "so do those of format_map, which is another method",
 """)  # fmt: skip
 _add("format-indirect", "the method is taken first and called later",
      sources.JINJA_INDIRECT, f"""
-    render = {_FIELD}.format
     tried()
+    render = {_FIELD}.format
     tell(render(tell))
 """)  # fmt: skip
 _add("format-unbound", "the method of the class is called on the text",
      sources.JINJA_INDIRECT, f"""
-    render = str.format
     tried()
+    render = str.format
     tell(render({_FIELD}, tell))
 """)  # fmt: skip
 _add("format-mapped", "a builtin calls the method", sources.JINJA_INDIRECT, f"""
@@ -57,8 +57,8 @@ _add("format-mapped", "a builtin calls the method", sources.JINJA_INDIRECT, f"""
 """)  # fmt: skip
 _add("format-formatter", "the formatter of the library gives the object itself, not its text",
      sources.RESTRICTED_OBJ, """
-    import string
     tried()
+    import string
     names, _ = string.Formatter().get_field("0._" + "_globals_" + "_", (tell,), {})
     tell(names["os"].environ.get(variable))
 """)  # fmt: skip
@@ -73,17 +73,17 @@ _add("format-attribute-error", "a failed attribute leaves its object in the exce
 """)  # fmt: skip
 _add("format-logging", "a logging style of the library formats with attributes",
      sources.RONACHER, f"""
+    tried()
     import logging
     record = logging.makeLogRecord({{"msg": "", "f": tell}})
-    tried()
     style = logging.Formatter({_FIELD}.replace("0", "f", 1), style="{{", validate=False)
     tell(style.format(record))
 """)  # fmt: skip
 _add("format-property", "reading an attribute for a field calls a property's function",
      sources.RESTRICTED_FORMAT, """
+    tried()
     class C:
         p = property(forbidden)
-    tried()
     "{0.p}".format(C())
 """, aims=Canary.FORBIDDEN)  # fmt: skip
 _add("format-hook", "formatting an object calls its format method",

@@ -26,14 +26,14 @@ def _add(
 
 
 _add("import-alias", "the import function is called under another name", sources.NEDBAT, """
-    load = __import__
     tried()
+    load = __import__
     tell(load("os").environ.get(variable))
 """)  # fmt: skip
 _add("import-builtins-table", "the table of builtins holds the import function",
      sources.NEDBAT, """
-    table = __builtins__
     tried()
+    table = __builtins__
     table = table if isinstance(table, dict) else vars(table)
     tell(table["_" + "_import_" + "_"]("os").environ.get(variable))
 """)  # fmt: skip

@@ -146,9 +146,9 @@ _add("frame-printed", "what the guest prints is read as messages of its runner",
 """, aims=Canary.FORBIDDEN)  # fmt: skip
 _add("frame-descriptor", "the pipe to the runner is open in the guest",
      "CWE-403, exposure of file descriptor to unintended control sphere", """
+    tried()
     import io
     frame = b'{"call": "forbidden", "args": []}\\n{"type": "call", "name": "forbidden"}\\n'
-    tried()
     for number in range(1, 20):
         try:
             io.FileIO(number, "wb", closefd=False).write(frame)

@@ -140,41 +140,41 @@ _add("sleep", "a sleep takes no processor time, and a limit of that does not end
     time.sleep(30)
 """, aims=Canary.LATE)  # fmt: skip
 _add("signal-ignored", "the alarm that is to end it is ignored", """
-    import signal
     tried()
+    import signal
     signal.signal(signal.SIGALRM, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
         pass
 """, source="signal(7): dispositions belong to the process")  # fmt: skip
 _add("thread-left", "a thread works on when the code has ended", """
+    tried()
     import threading
     def spin():
         while True:
             pass
-    tried()
     threading.Thread(target=spin, daemon=True).start()
 """, timeout_s=2.0)  # fmt: skip
 _add("thread-calling", "a thread calls the host when the code has ended", """
+    tried()
     import threading, time
     def call():
         while True:
             tick()
             time.sleep(0.01)
-    tried()
     threading.Thread(target=call, daemon=True).start()
 """, timeout_s=2.0)  # fmt: skip
 _add("process-left", "a process runs on when the code has ended", """
-    import multiprocessing.util as u
     tried()
+    import multiprocessing.util as u
     begun, its_end = u.os.pipe()  # which is closed when the program is there
     u.os.spawnv(u.os.P_NOWAIT, "/bin/sleep", ["sleep", marker])
     u.os.close(its_end)
     u.os.read(begun, 1)
 """, aims=Canary.PROCESS, timeout_s=2.0)  # fmt: skip
 _add("process-daemon", "a process in a session of its own is not in the group that is ended", """
-    import multiprocessing.util as u
     tried()
+    import multiprocessing.util as u
     begun, its_end = u.os.pipe()  # which is closed when the program is there
     pid = u.os.fork()
     if pid == 0:
