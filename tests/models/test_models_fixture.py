@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 import urllib.request
 
@@ -192,6 +193,7 @@ def test_the_plugin_loads_nothing_of_it_before_it_is_asked_for(pytester):
     pytester.makepyfile("def test_plain(): pass")
     pytester.makeconftest(
         """
+import socket
 import sys
 
 def pytest_unconfigure():
@@ -200,3 +202,34 @@ def pytest_unconfigure():
     )
     found = pytester.run(sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider")
     found.stdout.fnmatch_lines(["LOADED []"])
+
+
+@pytest.mark.asyncio
+async def test_an_asynchronous_test_s_port_is_closed_while_connections_are_refused(model_server):
+    where = model_server.host, model_server.port
+    ask = b"GET /api/version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    for _ in range(2):
+        kept, holding = await asyncio.open_connection(*where)
+        holding.write(ask[:10])
+        reader, writer = await asyncio.open_connection(*where)
+        writer.write(ask)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        model_server.refuse_connections()
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):  # hung up on
+            await kept.readexactly(1)
+        holding.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*where)
+        with pytest.raises(ConnectionRefusedError):  # nor does the house's thread open
+            socket.create_connection(where, timeout=5)
+        model_server.accept_connections()
+    # A client that blocks the loop is answered by the thread again.
+    assert urllib.request.urlopen(f"{model_server.url}/api/version", timeout=5).status == 200
+
+
+@pytest.mark.asyncio
+async def test_a_test_may_end_while_connections_are_refused(model_server):
+    model_server.refuse_connections()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(model_server.host, model_server.port)

@@ -73,6 +73,16 @@ async def test_a_server_started_in_the_world_is_on_its_network():
         writer.close()
 
 
+@wt.simulated(seeds=2)
+async def test_the_server_of_a_simulated_test_can_be_closed_and_opened_again(model_server):
+    model_server.refuse_connections()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(model_server.host, model_server.port)
+    model_server.accept_connections()
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"{model_server.url}/api/version")).status_code == 200
+
+
 def test_a_call_that_no_script_fits_fails_its_seed(pytester):
     pytester.makepyfile(
         """

@@ -36,6 +36,8 @@ class FixtureServer(ModelServer):
         super().__init__(seed=seed)
         self._lookout: Lookout | None = None
         self._sock: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._inner: Listener | None = None  # in that loop
         self._said: tuple[tuple[Script, ...], Pace | None] | None = None
 
     def take_port(self) -> None:
@@ -53,11 +55,38 @@ class FixtureServer(ModelServer):
             self._sock.close()
             self._lookout = None
 
-    def accept_connections(self) -> None:
-        """Let clients connect again."""
-        self.core.refused = False
+    def refuse_connections(self) -> None:
+        """Let nobody connect for a while, and hang up on those who have."""
         if self._lookout is None:
-            self.start()
+            super().refuse_connections()
+        elif not self.core.refused:
+            self.core.refused = True
+            inner, self._inner = self._inner, None
+            if inner is not None:
+                _in_loop(inner.loop, inner.close)
+            if inner is None or not _simulated(inner.loop):
+                HOUSE.call(self._lookout.close)
+                self._sock.close()
+
+    def accept_connections(self) -> None:
+        """Let clients connect again, at the same address."""
+        if self._lookout is None:
+            super().accept_connections()
+        elif self.core.refused:
+            self.core.refused = False
+            loop = self._loop
+            if loop is None or not _simulated(loop):
+                self._sock = bound(self.host, self.port)
+                self._lookout = Lookout(self.core, self._sock, HOUSE.enter())
+                HOUSE.leave()
+                HOUSE.post(self._lookout.begin)
+            if loop is not None:
+                _in_loop(loop, self._stand, loop)
+
+    def _stand(self, loop: asyncio.AbstractEventLoop) -> None:
+        sock = bound(self.host, self.port) if _simulated(loop) else self._sock.dup()
+        self._inner = Listener(self.core, sock, loop)
+        self._inner.begin()
 
     async def during(self, body: Awaitable[Any]) -> Any:
         """Stand in the running loop while a test's body runs."""
@@ -65,13 +94,15 @@ class FixtureServer(ModelServer):
         simulated = _simulated(loop)
         if simulated:
             self._begin_seed()
-        sock = bound(self.host, self.port) if simulated else self._sock.dup()
-        listener = Listener(self.core, sock, loop)
-        listener.begin()
+        self._loop = loop
+        if not self.core.refused:
+            self._stand(loop)
         try:
             result = await body
         finally:
-            listener.close()
+            inner, self._inner, self._loop = self._inner, None, None
+            if inner is not None:
+                inner.close()
         if simulated:
             self.judge()  # each seed by itself
         return result
@@ -94,6 +125,20 @@ class FixtureServer(ModelServer):
         complaints = _complaints(self)
         if complaints:
             pytest.fail("\n".join(f"model_server: {why}" for why in complaints), pytrace=False)
+
+
+def _in_loop(
+    loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arguments: Any
+) -> None:
+    """Have something done in a loop: at once where that is the running one, else soon."""
+    try:
+        here = asyncio.get_running_loop() is loop
+    except RuntimeError:
+        here = False
+    if here:
+        call(*arguments)
+    else:
+        loop.call_soon_threadsafe(call, *arguments)
 
 
 def _simulated(loop: asyncio.AbstractEventLoop) -> bool:
