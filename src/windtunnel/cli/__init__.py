@@ -14,6 +14,7 @@ COMMANDS = {
     "flaky": "list flaky tests, hunt for their causes, quarantine and release them",
     "report": "write the page of a recorded run",
     "models": "serve the model APIs by script, and check servers of them",
+    "session": "a prompt at which code runs under capabilities",
     "record": "merge, export, import, check and trim the record",
     "doctor": "say what of this machine can be used, and what is missing",
 }
