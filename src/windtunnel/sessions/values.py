@@ -141,12 +141,17 @@ def decode(data: bytes) -> Any:
 
 
 def check(
-    value: object, *, called: str = "value", unfit: Callable[[object], str] = lambda leaf: ""
+    value: object,
+    *,
+    called: str = "value",
+    unfit: Callable[[object], str] = lambda leaf: "",
+    deepest: int | None = None,
 ) -> None:
     """Make sure that a value crosses, without carrying it.
 
     :param called: what the value is called in the error.
     :param unfit: what is wrong with a text or a moment in time within it; empty for nothing.
+    :param deepest: how many containers may be within one another.
     :raises ValueCrossingError: as :func:`encode` does.
     """
     stack: list[tuple[object, bool]] = [(value, False)]
@@ -170,6 +175,8 @@ def check(
             if id(item) in open_now:
                 raise refused(called, "a container that holds itself")
             open_now.add(id(item))
+            if deepest is not None and len(open_now) > deepest:
+                raise refused(called, f"nested more than {deepest} deep")
             stack.append((item, True))
             stack += [(member, False) for member in _members(item)]
 

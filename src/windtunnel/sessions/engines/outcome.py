@@ -27,14 +27,18 @@ def no_surrogates(leaf: object) -> str:
 
 
 def crossable(
-    value: Any, what: str = "value", unfit: Callable[[object], str] = no_surrogates
+    value: Any,
+    what: str = "value",
+    unfit: Callable[[object], str] = no_surrogates,
+    deepest: int | None = None,
 ) -> Any:
     """The value itself, where it crosses to an engine in Rust.
 
     :param unfit: what of a text or a moment the engine cannot hold; empty for nothing.
+    :param deepest: how many containers may be within one another.
     :raises ValueCrossingError: where it does not, naming the place in it.
     """
-    check(value, called=what, unfit=unfit)
+    check(value, called=what, unfit=unfit, deepest=deepest)
     return value
 
 

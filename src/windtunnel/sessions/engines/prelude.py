@@ -19,6 +19,8 @@ OUT = "__wt_out"
 HOST = "__wt_host"
 ARGS = "__wt_args"
 KWARGS = "__wt_kwargs"
+DEEPEST = 900
+"""Monty carries some more containers within one another, and puts a text in place of the rest."""
 
 _SOURCE = """
 import datetime as __wt_datetime
@@ -92,7 +94,7 @@ def holdable(value: Any, what: str = "value") -> Any:
 
     :raises ValueCrossingError: where it does not, naming the place in it.
     """
-    crossable(value, what, _unfit)
+    crossable(value, what, _unfit, DEEPEST)
     todo = [value]
     while todo:
         item = todo.pop()
@@ -141,7 +143,7 @@ def value_of(left: object, checked: bool) -> Any:
         if type(left) in (bool, int, float):
             return left
         raise refused("value", "the value of code in a syntax newer than this Python's")
-    return crossable(_opened(left, "value"))
+    return crossable(_opened(left, "value"), deepest=DEEPEST)
 
 
 def arguments_of(
@@ -153,7 +155,8 @@ def arguments_of(
     """
     if name not in functions:
         raise NameError(f"there is no host function {str(name)[:100]!r}")
-    both = crossable(_opened(packed, f"an argument of {name}"), f"an argument of {name}")
+    what = f"an argument of {name}"
+    both = crossable(_opened(packed, what), what, deepest=DEEPEST)
     if not (isinstance(both, tuple) and len(both) == 2):
         raise refused(f"an argument of {name}", "no arguments")
     args, kwargs = both

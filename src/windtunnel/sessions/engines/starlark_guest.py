@@ -47,7 +47,7 @@ def __wt_out(value):
         elif kind == "float":
             text = str(item)
             # Of nan and the infinities the library would make null.
-            steps.append(["f", text if "n" in text else item])
+            steps.append(["f", text if text in ("nan", "inf", "+inf", "-inf") else item])
         elif kind in ("list", "tuple"):
             todo.append((1, [kind, len(item)], 0))
             for member in reversed(item):
