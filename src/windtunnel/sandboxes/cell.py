@@ -14,6 +14,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from windtunnel.core import REAL_CLOCK, IsolationError
@@ -27,6 +28,8 @@ _GONE_WITHIN_S = 10.0
 class Life(Protocol):
     """How a cell is signalled and seen to be gone."""
 
+    @property
+    def pid(self) -> int: ...
     def signal(self, number: int) -> None: ...
     def gone(self, within_s: float) -> bool: ...
     def close(self) -> None: ...
@@ -37,6 +40,13 @@ class Pidfd:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+
+    @property
+    def pid(self) -> int:
+        for line in Path(f"/proc/self/fdinfo/{self._fd}").read_text("ascii").splitlines():
+            if line.startswith("Pid:"):
+                return max(0, int(line.split()[1]))
+        return 0
 
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -91,6 +101,11 @@ class ProcessCell:
     def alive(self) -> bool:
         """Whether it still runs."""
         return not self._gone and not self._life.gone(0)
+
+    @property
+    def pid(self) -> int:
+        """Its number as this process sees it, 0 once it is gone: to look at, not to signal."""
+        return 0 if self._closed else self._life.pid
 
     @property
     def closed(self) -> bool:

@@ -119,8 +119,11 @@ class Groups:
             self._entries.append(entry)
             self._folders.append((tree, counted, folder))
 
-    def cell(self, limits: CellLimits) -> CellGroup:
-        """A group for one cell; empty where none can be made."""
+    def cell(self, limits: CellLimits, *, passing: int = 0) -> CellGroup:
+        """A group for one cell; empty where none can be made.
+
+        :param passing: processes that pass through it on the way to the cell.
+        """
         number = next(self._cells)
         folders = []
         try:
@@ -128,7 +131,7 @@ class Groups:
                 folder = parent / f"cell-{number}"
                 folder.mkdir()
                 folders.append(folder)
-                for name, value in _settings(tree.version, counted, limits).items():
+                for name, value in _settings(tree.version, counted, limits, passing).items():
                     with contextlib.suppress(FileNotFoundError):  # no swap is counted here
                         (folder / name).write_text(value)
         except OSError:
@@ -145,20 +148,23 @@ class Groups:
 
 
 class CellGroup:
-    """The groups of one cell."""
+    """The groups of one cell.
+
+    :ivar folders: where they lie.
+    """
 
     def __init__(self, folders: list[Path]) -> None:
-        self._folders = folders
+        self.folders = tuple(folders)
 
     def doors(self) -> list[int]:
         """Descriptors: who writes ``0`` to each is in the groups. To be closed by the caller."""
         return [
-            os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in self._folders
+            os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in self.folders
         ]
 
     def remove(self) -> None:
         """Remove them, once the cell is gone."""
-        for folder in self._folders:
+        for folder in self.folders:
             _remove(folder)
 
 
@@ -181,10 +187,12 @@ def _handed_down(tree: Tree, folder: Path) -> tuple[str, ...]:
     return tuple(name for name in tree.controllers if name in handed)
 
 
-def _settings(version: int, counted: tuple[str, ...], limits: CellLimits) -> dict[str, str]:
+def _settings(
+    version: int, counted: tuple[str, ...], limits: CellLimits, passing: int
+) -> dict[str, str]:
     settings = {}
     if "pids" in counted:
-        settings["pids.max"] = str(limits.threads + 1)  # whoever forks the cell passes through
+        settings["pids.max"] = str(limits.threads + passing)
     if "memory" in counted and limits.memory_mb is not None:
         size = str((limits.memory_mb + limits.scratch_mb + _SLACK_MB) << 20)
         if version == 2:

@@ -25,10 +25,15 @@ from windtunnel.sandboxes.protocol import CellLimits, Program, SandboxError
 from windtunnel.sandboxes.tiers import Tier
 
 _START_WITHIN_S = 30.0
+_GONE = "the sandboxed interpreter is gone"
 _INSIDE = Path(__file__).with_name("inside.py")
 _LANDLOCK = Path(__file__).with_name("landlock.py")
 # Datagrams that end where the other side does; macOS has none, and sends little in one piece.
 _DATAGRAMS = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM
+
+
+class InterpreterGoneError(SandboxError):
+    """The interpreter ended before it gave a cell."""
 
 
 class Interpreter:
@@ -84,11 +89,13 @@ class Interpreter:
         if _received(self._control, _START_WITHIN_S)[0] != b"ready":
             raise self._refused("the sandboxed interpreter did not start")
 
-    def _refused(self, what: str, found: str = "") -> SandboxError:
+    def _refused(
+        self, what: str, found: str = "", kind: type[SandboxError] = SandboxError
+    ) -> SandboxError:
         self._messages.seek(0)
         said = self._messages.read(4000).decode(errors="replace").strip()
         lines = [line for line in (found or said or "it said nothing").splitlines() if line.strip()]
-        return SandboxError(
+        return kind(
             what,
             found=lines[-1],
             fix="see `windtunnel doctor` for what this machine allows",
@@ -106,6 +113,7 @@ class Interpreter:
 
         :param doors: those of the control groups that it is to enter.
         :param give_back: called once when the cell is gone.
+        :raises InterpreterGoneError: where there is nobody to ask any more.
         :raises SandboxError: where it could not be confined.
         """
         channel, theirs = socket.socketpair()
@@ -120,7 +128,7 @@ class Interpreter:
                         [theirs.fileno(), printing, reporting.fileno(), *doors],
                     )
                 except OSError as error:
-                    raise self._refused("the sandboxed interpreter is gone") from error
+                    raise self._refused(_GONE, kind=InterpreterGoneError) from error
                 finally:
                     os.close(printing)
                 theirs.close()
@@ -169,6 +177,8 @@ class Interpreter:
             else:
                 if pidfd >= 0:
                     os.close(pidfd)
+                if not message:
+                    raise self._refused(_GONE, kind=InterpreterGoneError)
                 raise self._refused(
                     "a cell could not be confined", message.decode(errors="replace")
                 )
@@ -183,6 +193,10 @@ class _ByChild:
 
     def __init__(self, child: Child) -> None:
         self._child = child
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid if self._child.running else 0
 
     def signal(self, number: int) -> None:
         if self._child.running:

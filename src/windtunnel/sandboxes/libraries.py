@@ -126,8 +126,8 @@ class _Elf:
             with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
                 if data[:6] == b"\x7fELF\x02\x01":
                     self._read(data)
-        except (OSError, ValueError):
-            pass  # unreadable, or empty: it needs nothing that could be found
+        except (OSError, ValueError, struct.error):
+            pass  # unreadable, empty or cut off: it needs nothing that could be found
 
     def _read(self, data: mmap.mmap) -> None:
         (table,) = struct.unpack_from("<Q", data, 32)

@@ -19,7 +19,7 @@ from types import TracebackType
 from windtunnel.sandboxes import tiers
 from windtunnel.sandboxes.cell import ProcessCell
 from windtunnel.sandboxes.cgroups import CellGroup, Groups
-from windtunnel.sandboxes.interpreter import Interpreter
+from windtunnel.sandboxes.interpreter import Interpreter, InterpreterGoneError
 from windtunnel.sandboxes.protocol import CellLimits, Program, SandboxError
 from windtunnel.sandboxes.tiers import Tier
 
@@ -115,11 +115,11 @@ class ProcessSandbox:
             )
 
     def _start(self, tier: Tier, limits: CellLimits) -> ProcessCell:
-        group = self._group(limits)
+        group = self._group(tier, limits)
         doors = group.doors()
         try:
             if tier.forks:
-                return self._adopt(self._awake(tier).cell(limits, doors, group.remove))
+                return self._adopt(self._forked(tier, limits, doors, group))
             return self._adopt(self._alone(tier, limits, doors, group))
         except BaseException:
             group.remove()
@@ -127,6 +127,19 @@ class ProcessSandbox:
         finally:
             for door in doors:
                 os.close(door)
+
+    def _forked(
+        self, tier: Tier, limits: CellLimits, doors: list[int], group: CellGroup
+    ) -> ProcessCell:
+        zygote = self._awake(tier)
+        try:
+            return zygote.cell(limits, doors, group.remove)
+        except InterpreterGoneError:
+            # Somebody ended it, or the kernel for want of memory: another one, once.
+            with self._starting:
+                if self._zygote is zygote:
+                    self._end_zygote()
+            return self._awake(tier).cell(limits, doors, group.remove)
 
     def _alone(
         self, tier: Tier, limits: CellLimits, doors: list[int], group: CellGroup
@@ -150,12 +163,12 @@ class ProcessSandbox:
                 self._zygote = Interpreter(tier, self._program, _DEFAULT)
             return self._zygote
 
-    def _group(self, limits: CellLimits) -> CellGroup:
+    def _group(self, tier: Tier, limits: CellLimits) -> CellGroup:
         with self._starting:
             if self._groups is None:
                 self._groups = Groups()
         try:
-            return self._groups.cell(limits)
+            return self._groups.cell(limits, passing=1 if tier.forks else 0)
         except OSError as error:
             raise SandboxError(
                 "the control group of a cell could not be made",
@@ -164,7 +177,8 @@ class ProcessSandbox:
             ) from error
 
     def _adopt(self, cell: ProcessCell) -> ProcessCell:
-        self._cells = {known for known in self._cells if not known.closed} | {cell}
+        with self._starting:
+            self._cells = {known for known in self._cells if not known.closed} | {cell}
         return cell
 
     def _end_zygote(self) -> None:

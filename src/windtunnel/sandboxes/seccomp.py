@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from windtunnel.sandboxes.syscalls import (
     AARCH64,
     AUDIT_ARCH,
+    METADATA,
     NUMBERS,
     UNKNOWN,
     UNSUPPORTED,
@@ -55,14 +56,18 @@ def machines() -> tuple[str, ...]:
     return (X86_64, AARCH64)
 
 
-def assemble(machine: str, *, pid: int) -> bytes:
+def assemble(machine: str, *, pid: int, own_files: bool = True) -> bytes:
     """The filter for a confined Python as an array of ``struct sock_filter``.
 
     :param machine: one of :func:`machines`.
     :param pid: the number under which the confined process knows itself.
+    :param own_files: whether it sees none but its own; else it may not change modes and times.
     :raises KeyError: for another machine.
     """
     actions = _actions(machine, pid)
+    if not own_files:
+        refused = [NUMBERS[machine].get(name) for name in METADATA]
+        actions = {number: code for number, code in actions.items() if number not in refused}
     numbers = sorted(actions)
     body = _search([(number, actions[number]) for number in numbers])
     head: list[Instruction] = [
@@ -138,7 +143,8 @@ def verdict(program: bytes, machine: str, number: int, *arguments: int) -> str:
 
     Runs the program as the kernel would, for tests and for the curious.
     """
-    data = struct.pack("<iIQ6Q", number, AUDIT_ARCH[machine], 0, *arguments, *[0] * 6)[:64]
+    padded = [*arguments, *[0] * (6 - len(arguments))]
+    data = struct.pack("<IIQ6Q", number, AUDIT_ARCH[machine], 0, *padded)
     code = list(struct.iter_unpack("=HBBI", program))
     at = accumulator = 0
     while True:

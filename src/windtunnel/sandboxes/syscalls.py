@@ -40,7 +40,7 @@ timer_getoverrun 225 109, timer_delete 226 111, clock_gettime 228 113, clock_get
 clock_nanosleep 230 115, exit_group 231 94, epoll_ctl 233 21, tgkill 234 131, waitid 247 95,
 openat 257 56, mkdirat 258 34, newfstatat 262 79, unlinkat 263 35, renameat 264 38,
 linkat 265 37, symlinkat 266 36, readlinkat 267 78, fchmodat 268 53, faccessat 269 48,
-pselect6 270 72, ppoll 271 73, set_robust_list 273 99, get_robust_list 274 100,
+pselect6 270 72, ppoll 271 73, set_robust_list 273 99,
 utimensat 280 88, epoll_pwait 281 22, timerfd_create 283 85, fallocate 285 47,
 timerfd_settime 286 86, timerfd_gettime 287 87, signalfd4 289 74, eventfd2 290 19,
 epoll_create1 291 20, dup3 292 24, pipe2 293 59, preadv 295 69, pwritev 296 70,
@@ -94,6 +94,9 @@ _AF_UNIX = 1
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 # PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_SET_VMA (the allocator names its memory).
 _PRCTLS = (3, 15, 16, 0x53564D41)
+# To duplicate, flags, locks, sizes of pipes: not F_SETOWN and F_SETSIG, by which a descriptor
+# sends any signal to any process of this user.
+_FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 9, 36, 37, 38, 1030, 1032)
 
 
 def demands(pid: int) -> dict[str, tuple[Argument, ...]]:
@@ -108,6 +111,7 @@ def demands(pid: int) -> dict[str, tuple[Argument, ...]]:
         "kill": (Argument(0, (pid,)),),
         "tgkill": (Argument(0, (pid,)),),
         "ioctl": (Argument(1, _IOCTLS),),
+        "fcntl": (Argument(1, _FCNTLS),),
         "prctl": (Argument(0, _PRCTLS),),
         # Reading the limits of oneself; setting them would raise the soft ones.
         "prlimit64": (Argument(0, (0, pid)), Argument(2, (null,), wide=True)),
@@ -116,6 +120,9 @@ def demands(pid: int) -> dict[str, tuple[Argument, ...]]:
         "sendto": (Argument(4, (null,), wide=True),),
     }
 
+
+METADATA: Final = ("chmod", "fchmod", "fchmodat", "utime", "utimes", "utimensat")
+"""Changes to files that Landlock lets pass; refused where nothing else keeps files away."""
 
 UNKNOWN: Final = ("clone3",)
 """Answered as by an old kernel (ENOSYS), so that the C library takes the call that can be judged:

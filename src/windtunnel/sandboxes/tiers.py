@@ -7,6 +7,7 @@ out by starting a cell: what a kernel, a container or a policy refuses shows onl
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import secrets
 import shutil
@@ -92,7 +93,12 @@ class Tier:
         machine = os.uname().machine
         if sys.platform != "linux" or machine not in seccomp.machines():
             return ""
-        return seccomp.assemble(machine, pid=pid).hex()
+        return _filter(machine, pid, self.name != "plain")
+
+
+@functools.lru_cache(maxsize=8)
+def _filter(machine: str, pid: int, own_files: bool) -> str:
+    return seccomp.assemble(machine, pid=pid, own_files=own_files).hex()
 
 
 BY_ROOT = Tier("bubblewrap", forks=True, as_root=True)

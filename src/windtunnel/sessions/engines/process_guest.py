@@ -163,7 +163,8 @@ def _error(name: str, message: str) -> Exception:
             return error
         except TypeError:
             pass  # it wants more than a message
-    return type(name, (Exception,), {})(message)
+    unknown: Exception = type(name, (Exception,), {})(message)
+    return unknown
 
 
 class _Printed(io.RawIOBase):

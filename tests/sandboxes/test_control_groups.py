@@ -1,0 +1,91 @@
+"""Control groups: where this process's are, by what the kernel says, and that they count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from windtunnel.sandboxes import CellLimits, ProcessSandbox, Program
+from windtunnel.sandboxes.cgroups import Groups, Tree, trees
+
+V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
+V1 = (
+    "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n"
+    "39 31 0:36 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids\n"
+    "32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct\n"
+)
+
+
+def test_the_group_of_version_2_is_found() -> None:
+    assert trees(V2, "0::/user.slice/session-3.scope\n") == [
+        Tree(("memory", "pids"), 2, Path("/sys/fs/cgroup/user.slice/session-3.scope"))
+    ]
+
+
+def test_each_tree_of_version_1_has_its_own_group() -> None:
+    assert trees(V1, "4:memory:/docker/abc\n8:pids:/\n1:cpu,cpuacct:/x\n0::/\n") == [
+        Tree(("memory",), 1, Path("/sys/fs/cgroup/memory/docker/abc")),
+        Tree(("pids",), 1, Path("/sys/fs/cgroup/pids")),
+    ]
+
+
+def test_a_container_sees_its_part_of_the_tree_as_the_whole() -> None:
+    mounted = "35 31 0:32 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n"
+    assert trees(mounted, "4:memory:/docker/abc/inner\n") == [
+        Tree(("memory",), 1, Path("/sys/fs/cgroup/memory/inner"))
+    ]
+
+
+def test_no_control_groups_at_all_give_none() -> None:
+    assert trees("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n", "0::/\n") == []
+
+
+@pytest.fixture
+def counted() -> tuple[str, ...]:
+    groups = Groups()
+    found, refusal = groups.counted, groups.refusal
+    groups.close()
+    if "memory" not in found:
+        pytest.skip(f"no control group can be made here: {refusal}")
+    return found
+
+
+def test_groups_are_made_for_a_cell_and_removed(counted: tuple[str, ...]) -> None:
+    groups = Groups()
+    cell = groups.cell(CellLimits(memory_mb=64, scratch_mb=1))
+    made = cell.folders
+    assert made
+    assert all(folder.is_dir() for folder in made)
+    cell.remove()
+    groups.close()
+    assert not [folder for folder in made if folder.parent.exists()]
+
+
+def test_a_cell_is_in_its_group_from_the_start(counted, sandbox_at, require_tool) -> None:
+    require_tool("bwrap")
+    cell = sandbox_at("bubblewrap").start(CellLimits(memory_mb=64, scratch_mb=4))
+    groups = trees(
+        Path("/proc/self/mountinfo").read_text(), Path(f"/proc/{cell.pid}/cgroup").read_text()
+    )
+    own = next(tree.own for tree in groups if "memory" in tree.controllers and tree.own.is_dir())
+    assert own.parent.name.startswith("windtunnel-")
+    limit = next(
+        own / name for name in ("memory.max", "memory.limit_in_bytes") if (own / name).exists()
+    )
+    assert int(limit.read_text()) == (64 + 4 + 32) << 20
+    assert str(cell.pid) in (own / "cgroup.procs").read_text().split()
+    cell.close()
+    assert not own.exists()
+
+
+def test_without_control_groups_the_isolation_says_so(
+    monkeypatch: pytest.MonkeyPatch, program: Program
+) -> None:
+    def nowhere(mountinfo: str, membership: str) -> list[Tree]:
+        return []
+
+    monkeypatch.setattr("windtunnel.sandboxes.cgroups.trees", nowhere)
+    with ProcessSandbox(program, tier="plain") as sandbox:
+        assert "no control group counts its memory (no tree counts memory" in sandbox.isolation
+        assert "its threads are not counted" in sandbox.isolation
