@@ -17,7 +17,7 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from windtunnel.own import forks
@@ -109,6 +109,7 @@ class Inventory:
 
 _directory: Path | None = None
 _current: Inventory | None = None
+_ends: list[Callable[[], object]] = []
 
 
 def use_state_dir(state_dir: Path) -> None:
@@ -136,9 +137,17 @@ def writing_to(inventory: Inventory) -> Iterator[None]:
         _current = before
 
 
+def before_closing(end: Callable[[], object]) -> None:
+    """Call ``end`` before this process's inventory is closed: for what is kept warm as long as the
+    process lives, and has to be struck off when it ends."""
+    _ends.append(end)
+
+
 def close_current() -> None:
     """Close this process's inventory, as its last act."""
     global _current
+    while _ends:
+        _ends.pop()()
     if _current is not None:
         _current.close()
         _current = None
@@ -153,6 +162,7 @@ def close_if_empty() -> None:
 def _forget() -> None:
     global _current
     _current = None
+    _ends.clear()  # what is warm is the parent's
 
 
 forks.in_child(_forget)

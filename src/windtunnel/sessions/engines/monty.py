@@ -8,14 +8,12 @@ keyword arguments as they were, and errors under their own names.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ctypes
-import os
 import signal
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.clock import REAL_CLOCK
@@ -332,7 +330,7 @@ def _pool() -> pydantic_monty.Monty:
             pool = pydantic_monty.Monty(min_processes=1, max_processes=4096)
             _immortal(pool)
             _made = pool.__enter__()
-            atexit.register(_end, os.getpid())
+            inventory.before_closing(_end)
         return _made
 
 
@@ -354,22 +352,17 @@ def _on_record(identity: ProcessIdentity | None) -> None:
         )
 
 
-def _end(owner: int) -> None:
-    """Let the workers go, as this process's last act."""
+def _end() -> None:
+    """Let the workers go, as one of this process's last acts."""
     global _made
-    if _made is None or os.getpid() != owner:
-        return
     for guest in list(_guests):
         guest.close()
-    pool, _made = _made, None
-    pool.__exit__(None, None, None)
-    for number in _drained():
-        inventory.current().drop(number)
-
-
-def _drained() -> Iterator[int]:
-    while _recorded:
-        yield _recorded.popitem()[1]
+    with _making:
+        pool, _made = _made, None
+        if pool is not None:
+            pool.__exit__(None, None, None)
+        while _recorded:
+            inventory.current().drop(_recorded.popitem()[1])
 
 
 def _immortal(thing: object) -> None:

@@ -9,7 +9,6 @@ fresh one.
 
 from __future__ import annotations
 
-import atexit
 import codecs
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.core import REAL_CLOCK
-from windtunnel.own import forks
+from windtunnel.own import forks, inventory
 from windtunnel.sandboxes import Cell, CellDiedError, CellLimits, ProcessSandbox, Program
 from windtunnel.sessions import values
 from windtunnel.sessions.engines.process_calls import HostCalls
@@ -285,8 +284,16 @@ def _shared() -> ProcessSandbox:
     with _mutex:
         if _sandbox is None:
             _sandbox = ProcessSandbox(program())
-            atexit.register(_sandbox.close)
+            inventory.before_closing(_end)
         return _sandbox
+
+
+def _end() -> None:
+    global _sandbox
+    with _mutex:
+        sandbox, _sandbox = _sandbox, None
+    if sandbox is not None:
+        sandbox.close()
 
 
 def _forget() -> None:

@@ -7,7 +7,6 @@ works in a cell, of which the owner's side is that of the process engine.
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
 import importlib.util
 import re
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.core.errors import MissingExtraError
-from windtunnel.own import forks
+from windtunnel.own import forks, inventory
 from windtunnel.sandboxes import ProcessSandbox, Program
 from windtunnel.sessions import values
 from windtunnel.sessions.engines import rewriting
@@ -27,10 +26,12 @@ from windtunnel.sessions.engines.process import ProcessGuest
 from windtunnel.sessions.errors import GuestError
 from windtunnel.sessions.protocol import ExecResult, HostCall, Limits
 
-# What Rust says before it ends a process that gets no memory.
-_NO_MEMORY = re.compile(r"memory allocation of \d+ bytes failed.*\Z", re.S)
-
-
+# What Rust says, in two of its ways, before it ends a process that gets no memory.
+_NO_MEMORY = re.compile(
+    r"(memory allocation of \d+ bytes failed|\n?thread [^\n]* panicked at [^\n]*\nout of memory)"
+    r".*\Z",
+    re.S,
+)
 _KEYS = (type(None), bool, int, float, str)
 
 
@@ -181,8 +182,16 @@ def _shared() -> ProcessSandbox:
     with _mutex:
         if _sandbox is None:
             _sandbox = ProcessSandbox(program())
-            atexit.register(_sandbox.close)
+            inventory.before_closing(_end)
         return _sandbox
+
+
+def _end() -> None:
+    global _sandbox
+    with _mutex:
+        sandbox, _sandbox = _sandbox, None
+    if sandbox is not None:
+        sandbox.close()
 
 
 def _forget() -> None:
