@@ -185,9 +185,9 @@ _LOOKED_FOR = re.compile(
     r"|\b(import|from)\s+(os|sys|subprocess|socket|builtins|shutil|pathlib|ctypes|posix)\b"
     r"|\.__\w+__|[\"'][^\"'\n]*__"
 )
-_SAFE = ("len", "print", "str", "int", "range", "list", "dict", "hasattr", "isinstance", "Exception",
-         "BaseException", "repr", "type", "map", "sorted", "__build_class__", "__name__",
-         "property")  # fmt: skip
+_SAFE = ("len", "print", "str", "int", "range", "list", "dict", "hasattr", "isinstance",
+         "Exception", "BaseException", "repr", "type", "map", "sorted", "__build_class__",
+         "__name__", "property")  # fmt: skip
 
 
 class LeakyExecutor:

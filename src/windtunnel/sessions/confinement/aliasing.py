@@ -14,8 +14,18 @@ FAMILY = Family(
 _WHY = "a guard that looks for calls by name does not see that "
 
 
-def _add(id: str, how: str, python: str, *, source: str = sources.CWE_184, **more: str) -> None:
-    FAMILY.code(id, _WHY + how, source, python, aims=Canary.FORBIDDEN, **more)
+def _add(
+    id: str,
+    how: str,
+    python: str,
+    *,
+    source: str = sources.CWE_184,
+    subset: str = "",
+    starlark: str = "",
+) -> None:
+    FAMILY.code(
+        id, _WHY + how, source, python, aims=Canary.FORBIDDEN, subset=subset, starlark=starlark
+    )
 
 
 _add("alias-assignment", "the function has been given a second one", """

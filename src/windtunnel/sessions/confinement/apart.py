@@ -53,7 +53,8 @@ def check_apart(
         )
         order = {"attempts": wanted, "patience_s": patience_s}
         stdin, stdout = child.process.stdin, child.process.stdout
-        assert stdin is not None and stdout is not None
+        assert stdin is not None
+        assert stdout is not None
         _send(stdin, order)
         for row in _received(stdout, factory):
             (controls if row.id.startswith("control ") else rows).append(row)

@@ -20,9 +20,10 @@ def _add(
     python: str,
     *,
     aims: Canary = Canary.SECRET,
-    **more: str,
+    subset: str = "",
+    starlark: str = "",
 ) -> None:
-    FAMILY.code(id, why, source, python, aims=aims, **more)
+    FAMILY.code(id, why, source, python, aims=aims, subset=subset, starlark=starlark)
 
 
 _add("dunder-subclasses", "object knows all classes, and one of them was defined in os",

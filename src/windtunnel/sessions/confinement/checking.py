@@ -9,13 +9,14 @@ import anyio
 from windtunnel.core.clock import REAL_CLOCK
 from windtunnel.core.errors import UsageError
 from windtunnel.sessions.confinement.library import ATTEMPTS, FAMILIES
-from windtunnel.sessions.confinement.model import Attempt, Canary, Family
+from windtunnel.sessions.confinement.model import Attempt, Canary, Family, Play
 from windtunnel.sessions.confinement.report import Outcome, Report, Row
 from windtunnel.sessions.confinement.stage import Stage
 from windtunnel.sessions.confinement.terms import Factory
 
 PATIENCE_S = 10.0
 """Seconds beyond its limit that an execution may take, and its end, on a busy machine."""
+_CONTROL_S = 10.0
 
 
 async def check(
@@ -46,7 +47,8 @@ async def check(
     <Verdict.PASS: 'pass'>
     """
     wanted = chosen(families, attempts)
-    controls, rows = [], []
+    controls: list[Row] = []
+    rows: list[Row] = []
     async for row in checked(factory, wanted, patience_s=patience_s):
         (controls if row.id.startswith("control ") else rows).append(row)
     return Report(tuple(rows), tuple(controls))
@@ -105,7 +107,7 @@ async def checked(
 
 async def _language(stage: Stage) -> str:
     """Which language it speaks: ``type(1)`` is a string in Starlark alone."""
-    stage.begin("tell(str(type(1)))", 5.0)
+    stage.begin("tell(str(type(1)))", _CONTROL_S)
     await stage.execute()
     return "starlark" if stage.ground.told == ["int"] else "python"
 
@@ -113,16 +115,14 @@ async def _language(stage: Stage) -> str:
 async def control(stage: Stage, family: Family) -> Row:
     """Do the legal thing of a family."""
     started = REAL_CLOCK.monotonic()
-    if callable(family.control):
-        stage.begin("", 5.0)
-        with stage.ground.watched():
-            await family.control(stage)
-        good = stage.ground.tries > 0
+    given = family.control
+    if callable(given):
+        stage.begin("", _CONTROL_S)
+        broke_off = await _watched(stage, given)
+        good = stage.ground.tries > 0 and not broke_off
     else:
-        code = family.control.get(stage.language) or family.control["python"]
-        stage.begin(code, 5.0)
-        with stage.ground.watched():
-            await stage.execute()
+        stage.begin(given.get(stage.language) or given["python"], _CONTROL_S)
+        await _watched(stage, None)
         good = stage.ground.told[-1:] == ["done"]
     return Row(
         id=f"control {family.name}",
@@ -133,47 +133,51 @@ async def control(stage: Stage, family: Family) -> Row:
     )
 
 
-async def _played(stage: Stage, attempt: Attempt) -> bool:
-    """Carry it out; whether that broke off, so that nothing is known."""
-    try:
-        await (attempt.play(stage) if attempt.play else stage.execute())
-    except Exception as error:  # of the executor or the machinery, whoever's they are
-        stage.notes.append(f"it broke off: {type(error).__name__}: {error}"[:300])
-        return True
-    return False
-
-
 async def tried(stage: Stage, attempt: Attempt) -> Row:
     """Make one attempt, in the first of its variants that the executor comes to carry out."""
     started = REAL_CLOCK.monotonic()
-    variants = attempt.variants(stage.language) or [("host", "")]
-    outcome, name = Outcome.NOT_APPLICABLE, variants[0][0]
     notes: list[str] = []
-    for name, code in variants:
-        stage.begin(code, attempt.timeout_s)
-        with stage.ground.watched(
-            streams=attempt.aims is Canary.FLOOD, weighed=attempt.family == "exhaustion"
-        ):
-            broke_off = await _played(stage, attempt)
-            stage.shelf.look()
-            if attempt.aims in (Canary.PROCESS, Canary.WORKING, Canary.LATE):
-                await stage.settle()
+    for variant in attempt.variants(stage.language) or [("host", "")]:
+        outcome = await _outcome(stage, attempt, variant[1])
         notes += stage.notes
-        if stage.ground.effects:
-            outcome = Outcome.ESCAPED
-        elif stage.ground.tries and not broke_off:
-            outcome = Outcome.WITHSTOOD
         if outcome is not Outcome.NOT_APPLICABLE:
             break
     return Row(
         id=attempt.id,
         family=attempt.family,
         outcome=outcome,
-        variant=name,
+        variant=variant[0],
         evidence={canary.name.lower(): seen for canary, seen in stage.ground.effects.items()},
         notes=tuple(notes),
         took_s=REAL_CLOCK.monotonic() - started,
     )
+
+
+async def _outcome(stage: Stage, attempt: Attempt, code: str) -> Outcome:
+    stage.begin(code, attempt.timeout_s)
+    broke_off = await _watched(stage, attempt.play, attempt)
+    if stage.ground.effects:
+        return Outcome.ESCAPED
+    if stage.ground.tries and not broke_off:
+        return Outcome.WITHSTOOD
+    return Outcome.NOT_APPLICABLE
+
+
+async def _watched(stage: Stage, play: Play | None, attempt: Attempt | None = None) -> bool:
+    """Carry it out under the eyes of the ground; whether it broke off, so that nothing is known."""
+    broke_off = False
+    aims = attempt.aims if attempt else None
+    weighed = attempt is not None and attempt.family == "exhaustion"
+    with stage.ground.watched(streams=aims is Canary.FLOOD, weighed=weighed):
+        try:
+            await (play(stage) if play else stage.execute())
+        except Exception as error:  # of the executor or the machinery, whoever's they are
+            stage.notes.append(f"it broke off: {type(error).__name__}: {error}"[:300])
+            broke_off = True
+        stage.shelf.look()
+        if aims in (Canary.PROCESS, Canary.WORKING, Canary.LATE):
+            await stage.settle()
+    return broke_off
 
 
 __all__ = ["PATIENCE_S", "check", "checked", "chosen", "control", "tried"]

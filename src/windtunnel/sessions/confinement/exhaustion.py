@@ -19,9 +19,10 @@ def _add(
     *,
     source: str = sources.CWE_400,
     aims: Canary = Canary.MEMORY,
-    **more: str,
+    subset: str = "",
+    starlark: str = "",
 ) -> None:
-    FAMILY.code(id, why, source, python, aims=aims, **more)
+    FAMILY.code(id, why, source, python, aims=aims, subset=subset, starlark=starlark)
 
 
 _add("memory-text", "one multiplication makes a text of any length", """

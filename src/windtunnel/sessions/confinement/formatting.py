@@ -19,9 +19,10 @@ def _add(
     python: str,
     *,
     aims: Canary = Canary.SECRET,
-    **more: str,
+    subset: str = "",
+    starlark: str = "",
 ) -> None:
-    FAMILY.code(id, why, source, python, aims=aims, **more)
+    FAMILY.code(id, why, source, python, aims=aims, subset=subset, starlark=starlark)
 
 
 # The way from a function to the secret, in pieces: no literal of the code has it whole.

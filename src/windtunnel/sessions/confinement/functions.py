@@ -173,7 +173,7 @@ DECODERS: dict[str, Callable[[str], str]] = {
     "read_stripped": lambda path: "".join(one for one in path if one not in "\u200b\u200d\u2060"),
 }
 """What layers below a guard do to paths: a web server decodes, a name service folds Unicode to its
-compatible form, Windows takes backslashes, C cuts at NUL, an input filter strips what is not seen."""
+compatible form, Windows takes backslashes, C cuts at NUL, a filter strips what is not seen."""
 
 
 def _fetch(url: str) -> str:
@@ -202,8 +202,6 @@ def constraints(ground: Ground) -> dict[str, dict[str, Any]]:
                "resolve_symlinks": True},
         FETCH: {"hosts": (ALLOWED_HOST,), "ports": (80,)},
     }  # fmt: skip
-
-
 
 
 __all__ = ["ALLOWED_HOST", "COUNT", "DECODERS", "FETCH", "FLAT", "READ", "TALK", "USES", "VAULT",

@@ -163,7 +163,7 @@ class Ground:
         """Do with a value what a host does that logs it: a harmless value bears that."""
         # That a deep value has no repr is for Python to say, and not an escape.
         with contextlib.suppress(RecursionError):
-            f"{value!r} {value}", bool(value), value == self.marker
+            _ = (repr(value), str(value), bool(value), value == self.marker)
 
     def weigh(self) -> None:
         """The guest holds now what it could get: look how much that is."""

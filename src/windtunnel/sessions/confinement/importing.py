@@ -20,9 +20,10 @@ def _add(
     python: str,
     *,
     aims: Canary = Canary.SECRET,
-    **more: str,
+    subset: str = "",
+    starlark: str = "",
 ) -> None:
-    FAMILY.code(id, why, source, python, aims=aims, **more)
+    FAMILY.code(id, why, source, python, aims=aims, subset=subset, starlark=starlark)
 
 
 _add("import-alias", "the import function is called under another name", sources.NEDBAT, """

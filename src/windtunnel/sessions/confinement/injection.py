@@ -108,8 +108,17 @@ async def _declared_builtin(stage: Stage) -> None:
             await stage.execute(executor=executor)
 
 
-def _add(id: str, why: str, source: str, python: str, *, aims: Canary, **more: str) -> None:
-    FAMILY.code(id, why, source, python, aims=aims, **more)
+def _add(
+    id: str,
+    why: str,
+    source: str,
+    python: str,
+    *,
+    aims: Canary,
+    subset: str = "",
+    starlark: str = "",
+) -> None:
+    FAMILY.code(id, why, source, python, aims=aims, subset=subset, starlark=starlark)
 
 
 _add("keyword-name", "the name of a keyword argument is any text, and is written into source",
@@ -133,7 +142,7 @@ _add("name-commented", "a comment stands between a name and its call", sources.P
     (forbidden # nothing
     )()
 """, aims=Canary.FORBIDDEN)  # fmt: skip
-FAMILY.code("source-encoding", "a comment in the first line changes what the bytes of the rest mean",
+FAMILY.code("source-encoding", "a comment in the first line changes what the other bytes mean",
      "PEP 263, source code encodings",
      "# -*- coding: utf-7 -*-\ntried()\n+AGYAbwByAGIAaQBkAGQAZQBu-()\n",
      aims=Canary.FORBIDDEN)  # fmt: skip

@@ -187,7 +187,9 @@ _COLUMNS = (Outcome.ESCAPED, Outcome.WITHSTOOD, Outcome.NOT_APPLICABLE)
 def _line(row: Row) -> str:
     seen = "; ".join(f"{canary}: {detail}" for canary, detail in row.evidence.items())
     told = seen or (row.notes[-1] if row.notes else "")
-    return f"{row.outcome.value:<14}  {row.family}/{row.id}  {' '.join(told.split())[:160]}".rstrip()
+    return (
+        f"{row.outcome.value:<14}  {row.family}/{row.id}  {' '.join(told.split())[:160]}".rstrip()
+    )
 
 
 __all__ = ["MOST_NOT_APPLICABLE", "SCHEMA", "Outcome", "Report", "Row"]

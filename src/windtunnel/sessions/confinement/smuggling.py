@@ -14,9 +14,16 @@ FAMILY = Family(
 
 
 def _add(
-    id: str, why: str, python: str, *, aims: Canary, source: str = sources.OCAP, **more: str
+    id: str,
+    why: str,
+    python: str,
+    *,
+    aims: Canary,
+    source: str = sources.OCAP,
+    subset: str = "",
+    starlark: str = "",
 ) -> None:
-    FAMILY.code(id, why, source, python, aims=aims, **more)
+    FAMILY.code(id, why, source, python, aims=aims, subset=subset, starlark=starlark)
 
 
 _add("lent-list", "a list that a host function returns is the host's own", """

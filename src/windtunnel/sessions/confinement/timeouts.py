@@ -21,9 +21,12 @@ def _add(
     source: str = sources.CWE_400,
     aims: Canary = Canary.WORKING,
     timeout_s: float = _SHORT_S,
-    **more: str,
+    subset: str = "",
+    starlark: str = "",
 ) -> None:
-    FAMILY.code(id, why, source, python, aims=aims, timeout_s=timeout_s, **more)
+    FAMILY.code(
+        id, why, source, python, aims=aims, timeout_s=timeout_s, subset=subset, starlark=starlark
+    )
 
 
 _add("loop-empty", "a loop never ends, and a thread cannot be ended from outside", """

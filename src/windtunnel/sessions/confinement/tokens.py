@@ -148,7 +148,9 @@ async def _spliced(stage: Stage) -> None:
 
     def texts() -> Iterator[str]:
         seal = _sealed(stage).rpartition(".")[2]
-        own = stage.machinery.seal(stage.machinery.token(VAULT), b"a key of the thief's own, 32 b..")
+        own = stage.machinery.seal(
+            stage.machinery.token(VAULT), b"a key of the thief's own, 32 b.."
+        )
         yield f"{own.rpartition('.')[0]}.{seal}"
 
     _presents(stage, texts())
@@ -300,12 +302,17 @@ async def _look_alike(stage: Stage) -> None:
     await stage.execute(grants=[*stage.tokens(TALK), fake])
 
 
+def _through_pickle(token: Any) -> Any:
+    return pickle.loads(pickle.dumps(token))
+
+
 @FAMILY.play("token-copied", sources.REPLAY, aims=Canary.USES)
 async def _copied(stage: Stage) -> None:
     """A copy of a token has not been used yet."""
     token = stage.machinery.token(LOBBY, uses=1)
     copies: list[Any] = [token]
-    for duplicate in (copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))):
+    ways: tuple[Callable[[Any], Any], ...] = (copy.copy, copy.deepcopy, _through_pickle)
+    for duplicate in ways:
         with stage.refuses():
             copies.append(duplicate(token))
     for one in copies:
