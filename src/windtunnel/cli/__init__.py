@@ -15,6 +15,7 @@ COMMANDS = {
     "report": "write the page of a recorded run",
     "models": "serve the model APIs by script, and check servers of them",
     "session": "a prompt at which code runs under capabilities",
+    "validate": "check an integration of sessions, and put executors to escape attempts",
     "record": "merge, export, import, check and trim the record",
     "doctor": "say what of this machine can be used, and what is missing",
 }

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from windtunnel.core.clock import Clock
 from windtunnel.core.errors import UsageError
-from windtunnel.sessions.capabilities import current, ledger
+from windtunnel.sessions.capabilities import current, ledger, watching
 from windtunnel.sessions.capabilities.clock import WORLD_CLOCK
 from windtunnel.sessions.capabilities.constraint import CapabilityConstraint
 from windtunnel.sessions.capabilities.held import CapabilityUse, Held
@@ -239,8 +239,11 @@ class CapabilityContext:
                 bounds = self._gates + held.bounds
                 reason = held.refusal(wish) or ledger.count(bounds, now, wish.size)
                 if not reason:
+                    if watching.WATCHERS:
+                        watching.tell(wish.capability, wish.operation, True)
                     return CapabilityUse(held.token, bounds, wish.judged())
                 reasons.append(reason)
+        watching.tell(wish.capability, wish.operation, False)
         raise self.refuse(
             wish.capability,
             wish.resource,
