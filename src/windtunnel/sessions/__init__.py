@@ -11,7 +11,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from windtunnel.sessions.callbacks import Callback, Callbacks
+    from windtunnel.sessions.callbacks import (
+        Callback,
+        Callbacks,
+    )
     from windtunnel.sessions.capabilities.constraint import CapabilityConstraint
     from windtunnel.sessions.capabilities.context import CapabilityContext
     from windtunnel.sessions.capabilities.current import (
@@ -48,11 +51,16 @@ if TYPE_CHECKING:
         MockFunctionCall,
     )
     from windtunnel.sessions.fake.session import MockREPLSession
+    from windtunnel.sessions.helper import IntegrationTestHelper
     from windtunnel.sessions.hosting import (
         HostFunction,
         host_function,
     )
-    from windtunnel.sessions.opening import executor, known_engines, open
+    from windtunnel.sessions.opening import (
+        executor,
+        known_engines,
+        open,
+    )
     from windtunnel.sessions.protocol import (
         CapabilityChecker,
         ExecRecord,
@@ -62,7 +70,10 @@ if TYPE_CHECKING:
         Session,
         Timings,
     )
-    from windtunnel.sessions.session import EngineSession, SessionBusyError
+    from windtunnel.sessions.session import (
+        EngineSession,
+        SessionBusyError,
+    )
     from windtunnel.sessions.values import ValueCrossingError
 
 # Every public name, and the module of this room that has it.
@@ -90,6 +101,7 @@ _HOMES: dict[str, str] = {
     "GuestError": "errors",
     "host_function": "hosting",
     "HostFunction": "hosting",
+    "IntegrationTestHelper": "helper",
     "known_engines": "opening",
     "Limits": "protocol",
     "MockAsyncExecutor": "fake.executor",
@@ -132,6 +144,7 @@ __all__ = [
     "FunctionMock",
     "GuestError",
     "HostFunction",
+    "IntegrationTestHelper",
     "Limits",
     "MockAsyncExecutor",
     "MockCapabilityManager",

@@ -59,6 +59,9 @@ def blocking(work: Callable[[], Awaitable[T]]) -> T:
     raised: list[BaseException] = []
 
     def elsewhere() -> None:
+        sniffio: Any = sys.modules.get("sniffio")
+        if sniffio is not None:
+            sniffio.current_async_library_cvar.set(None)  # which says that a loop runs here
         try:
             ended.append(anyio.run(main))
         except BaseException as error:

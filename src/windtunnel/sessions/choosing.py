@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from windtunnel.core.clock import Clock
+from windtunnel.core.clock import REAL_CLOCK, Clock
 from windtunnel.sessions.hosting import HostFunction
 from windtunnel.sessions.protocol import Executor, Grants, Limits, Session
 
@@ -42,7 +42,7 @@ def opened_session(
         "capabilities": capabilities,
         "limits": limits,
         "name": name,
-        "clock": clock,
+        "clock": clock if clock is not None else REAL_CLOCK,
     }
     if is_double(engine):
         from windtunnel.sessions.fake import MockREPLSession
@@ -67,7 +67,7 @@ def opened_executor(
         "functions": tuple(functions),
         "limits": limits,
         "name": name,
-        "clock": clock,
+        "clock": clock if clock is not None else REAL_CLOCK,
     }
     if is_double(engine):
         from windtunnel.sessions.fake import MockAsyncExecutor

@@ -16,13 +16,14 @@ from __future__ import annotations
 from windtunnel.sessions.laws.asked import Asked
 from windtunnel.sessions.laws.checkers import CheckerContract
 from windtunnel.sessions.laws.executors import ExecutorContract
-from windtunnel.sessions.laws.phrases import PYTHON, READ, Language, Phrase
+from windtunnel.sessions.laws.phrases import PYTHON, READ, STARLARK, Language, Phrase
 from windtunnel.sessions.laws.scripted import scripted_executor, scripted_session
 from windtunnel.sessions.laws.sessions import SessionContract
 
 __all__ = [
     "PYTHON",
     "READ",
+    "STARLARK",
     "Asked",
     "CheckerContract",
     "ExecutorContract",

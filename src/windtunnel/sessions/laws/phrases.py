@@ -33,6 +33,7 @@ class Language:
     """How a language says what the laws need said. None where it cannot say it.
 
     :param name: the language's name.
+    :param rich: whether it has bytes, tuples and datetimes; else values are those of JSON.
     :param answer: an expression.
     :param other: another one, with another value.
     :param statement: binds the name ``kept``, and ends with a statement.
@@ -56,6 +57,7 @@ class Language:
     """
 
     name: str
+    rich: bool = True
     answer: Phrase
     other: Phrase
     statement: Phrase
@@ -110,9 +112,24 @@ PYTHON = Language(
 )
 """Python, as ``monty`` and ``process`` run it."""
 
+STARLARK = dataclasses.replace(
+    PYTHON,
+    name="starlark",
+    rich=False,
+    kept=Phrase("kept", error_type="StarlarkError"),
+    fails=Phrase("1 // 0", error_type="StarlarkError"),
+    floods=Phrase("[print('x' * 1000) for n in range(10000000)]", error_type="OutputLimitError"),
+    forever=Phrase(
+        "[0 for a in range(10000000) for b in range(10000000) if a < 0]",
+        error_type="TimeoutError",
+    ),
+    spins=Phrase("def spin():\n    return [0 for a in range(10000000) for b in range(10000000) if a < 0]"),
+)
+"""Starlark, which has one type of error for what code does wrong."""
+
 READ = HostFunction(
     "read", lambda path: f"<{path}>", needs="fs.read", operation="read", resource="path"
 )
 """The host function that the subjects of the contract are made with."""
 
-__all__ = ["PYTHON", "READ", "Language", "Phrase"]
+__all__ = ["PYTHON", "READ", "STARLARK", "Language", "Phrase"]

@@ -1,0 +1,72 @@
+"""One contract for the engines and for the doubles that stand for them."""
+
+from __future__ import annotations
+
+from windtunnel import laws, sessions
+from windtunnel.core import Verdict
+from windtunnel.sessions import MockAsyncExecutor
+from windtunnel.sessions import laws as contracts
+from windtunnel.sessions.laws import READ, STARLARK, Asked
+
+
+def executor(engine):
+    return sessions.executor(engine, functions=[READ])
+
+
+def session(engine, **options):
+    return sessions.open(engine, functions=[READ], **options)
+
+
+class TestExecutors(contracts.ExecutorContract):
+    examples = 3
+    subjects = {
+        "monty": lambda: executor("monty"),
+        "process": lambda: executor("process"),
+        "starlark": lambda: Asked(executor("starlark"), STARLARK),
+        "double": contracts.scripted_executor,
+    }
+    doubles = {"double": "monty"}
+
+
+class TestSessions(contracts.SessionContract):
+    examples = 3
+    subjects = {
+        "monty": lambda **options: session("monty", **options),
+        "process": lambda **options: session("process", **options),
+        "starlark": lambda **options: Asked(session("starlark", **options), STARLARK),
+        "double": contracts.scripted_session,
+    }
+    doubles = {"double": "monty"}
+
+
+class TestCheckers(contracts.CheckerContract):
+    subjects = {"real": sessions.Capabilities, "double": sessions.MockCapabilityManager}
+    doubles = {"double": "real"}
+
+
+def test_no_difference_is_found_between_the_double_and_the_real_one():
+    class Few(contracts.SessionContract):
+        examples = 3
+        general = ("agrees_with_the_real_one",)
+        subjects = TestSessions.subjects
+        doubles = TestSessions.doubles
+
+    assert laws.differences(Few, fake="double", real="monty") == []
+
+
+def test_a_double_that_was_told_something_else_is_found_different():
+    def liar() -> MockAsyncExecutor:
+        executor = contracts.scripted_executor()
+        executor.on("6 * 7").returns(43)
+        executor.on("1 / 0").returns(0)
+        return executor
+
+    class Few(contracts.ExecutorContract):
+        examples = 20
+        subjects = {"monty": TestExecutors.subjects["monty"], "liar": liar}
+
+    names = ["failing_is_an_outcome", "the_value_is_that_of_the_last_expression"]
+    found = {one.law: one for one in laws.check(Few, subjects=["liar"], laws=names)}
+    assert [one.verdict for one in found.values()] == [Verdict.FAIL, Verdict.FAIL]
+    assert "expected ZeroDivisionError; '1 / 0' gave" in found[names[0]].reason
+    assert "expected 42; '6 * 7' gave" in found[names[1]].reason
