@@ -250,3 +250,24 @@ def test_a_metered_coroutine_raises_what_it_raises_and_receives_what_is_thrown(r
             await task
 
     asyncio.run(main())
+
+
+def test_a_metered_coroutine_that_is_closed_is_closed_within(root):
+    cleaned = []
+
+    async def work():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cleaned.append(True)
+
+    root.grant("render", cpu_s=10)
+
+    async def main():
+        with root.scope():
+            call = _awaited(HostFunction("render", work, needs="render")())
+        call.send(None)
+        call.close()
+        return list(cleaned)  # before the collector could close it
+
+    assert asyncio.run(main()) == [True]

@@ -174,6 +174,31 @@ def test_a_use_names_the_resource_in_the_form_that_was_judged(tmp_path):
     assert context.take("free", "any//thing").resource == "any//thing"
 
 
+def test_what_one_token_judged_is_not_what_another_admitted(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    context = CapabilityContext("root")
+    context.grant("fs", resources=f"{tmp_path}/**", resolve_symlinks=True, uses=0)
+    context.grant("fs")
+    asked = f"{tmp_path}//link"
+    assert context.take("fs", asked).resource == asked
+
+
+def test_links_are_followed_once_for_all_bounds(tmp_path, monkeypatch):
+    """Turned between two looks, a link would be judged where it does not lead."""
+    looks, really = [], os.path.realpath
+
+    def realpath(path, **more):
+        looks.append(path)
+        return really(path, **more)
+
+    context = CapabilityContext("root")
+    token = context.grant("fs", resources=f"{tmp_path}/**", resolve_symlinks=True)
+    child = context.child("guest", [token.narrow(resources=f"{tmp_path}/a/**")])
+    monkeypatch.setattr(os.path, "realpath", realpath)
+    child.use("fs", f"{tmp_path}/a/x")
+    assert looks == [f"{tmp_path}/a/x"]
+
+
 def test_a_text_that_changes_its_mind_is_read_once():
     class Liar(str):
         __slots__ = ()
