@@ -158,10 +158,7 @@ def times(order: str, sizes: tuple[int, ...], seed: int, base: float = 3.0) -> l
     grow = TRUE_ORDERS.get(order, lambda n: n**1.5)
     first = base * grow(sizes[0])
     return [
-        bench.Point(
-            n, (grow(n) + base * grow(sizes[0])) * 1e-6 * math.exp(rng.gauss(0, 0.02)), 0.03
-        )
-        for n in sizes
+        bench.Point(n, (grow(n) + first) * 1e-6 * math.exp(rng.gauss(0, 0.02)), 0.03) for n in sizes
     ]
 
 

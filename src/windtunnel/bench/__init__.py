@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from windtunnel.bench.budgets import BudgetUnknownError as BudgetUnknownError
     from windtunnel.bench.budgets import budget as budget
     from windtunnel.bench.budgets import budget_of as budget_of
+    from windtunnel.bench.changes import ChangePoint as ChangePoint
+    from windtunnel.bench.changes import change_points as change_points
     from windtunnel.bench.comparing import Comparison as Comparison
     from windtunnel.bench.comparing import compare as compare
     from windtunnel.bench.decision import Change as Change
@@ -31,6 +33,12 @@ if TYPE_CHECKING:
     from windtunnel.bench.growth import Point as Point
     from windtunnel.bench.growth import fit_growth as fit_growth
     from windtunnel.bench.growth import scaling as scaling
+    from windtunnel.bench.history import History as History
+    from windtunnel.bench.history import read_history as read_history
+    from windtunnel.bench.history import read_names as read_names
+    from windtunnel.bench.instructions import Instructions as Instructions
+    from windtunnel.bench.instructions import NoCounterError as NoCounterError
+    from windtunnel.bench.instructions import count_instructions as count_instructions
     from windtunnel.bench.measuring import FailedResultError as FailedResultError
     from windtunnel.bench.measuring import measure as measure
     from windtunnel.bench.measuring import measure_async as measure_async
@@ -39,11 +47,23 @@ if TYPE_CHECKING:
     from windtunnel.bench.processes import ProcessFailedError as ProcessFailedError
     from windtunnel.bench.ranksum import mann_whitney as mann_whitney
     from windtunnel.bench.result import Result as Result
+    from windtunnel.bench.target import Reference as Reference
+    from windtunnel.bench.target import parse_target as parse_target
     from windtunnel.bench.tester import Overhead as Overhead
     from windtunnel.bench.tester import PerformanceTester as PerformanceTester
     from windtunnel.bench.tester import quick_benchmark as quick_benchmark
 
 _HOMES = {
+    "read_names": "history",
+    "parse_target": "target",
+    "Reference": "target",
+    "count_instructions": "instructions",
+    "NoCounterError": "instructions",
+    "Instructions": "instructions",
+    "ChangePoint": "changes",
+    "History": "history",
+    "change_points": "changes",
+    "read_history": "history",
     "Growth": "growth",
     "Point": "growth",
     "fit_growth": "growth",
@@ -77,25 +97,35 @@ __all__ = [
     "BudgetUnknownError",
     "CallsFailedError",
     "Change",
+    "ChangePoint",
     "Comparison",
     "FailedResultError",
     "Growth",
+    "History",
+    "Instructions",
     "Memory",
+    "NoCounterError",
     "Overhead",
     "PerformanceTester",
     "Plan",
     "Point",
     "ProcessFailedError",
+    "Reference",
     "Result",
     "Rule",
     "budget",
     "budget_of",
+    "change_points",
     "compare",
+    "count_instructions",
     "fit_growth",
     "mann_whitney",
     "measure",
     "measure_async",
+    "parse_target",
     "quick_benchmark",
+    "read_history",
+    "read_names",
     "scaling",
 ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import random
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -245,7 +246,9 @@ class _Race:
 def _name(target: Comparable) -> str:
     if isinstance(target, str):
         return target
-    return target.qualname if isinstance(target, Reference) else name_of(target)
+    if isinstance(target, Reference):
+        return target.qualname or os.path.basename(target.file)
+    return name_of(target)
 
 
 def _finite(value: float) -> float | None:

@@ -1,8 +1,9 @@
 """Measurements on record: samples as events, thinned where there are many.
 
-The names of one measurement NAME in the record: ``bench/NAME`` are durations in seconds a call
-(a failed call's with ``failed``), ``bench/NAME/n`` and ``bench/NAME/failures`` count calls,
-``bench/NAME/peak`` is memory in bytes. ``bench/on/DIGEST`` says which machine it was.
+The names in the record of a measurement NAME: ``bench/NAME`` are durations in seconds a call (a
+failed call's with ``failed``), ``bench/NAME/failures`` counts calls that failed,
+``bench/NAME/peak`` is memory in bytes. ``bench/measured`` has NAME as its unit and the number of
+calls as its value, ``bench/on`` the machine as its unit: by these two, measurements are found.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ def put_on_record(result: Result, nodeid: str = "") -> Result:
         put(name, value, unit)
     for value in result.failed_s[:_MOST]:
         put(name, value, unit, failed=True)
-    put(f"{name}/n", result.n, "calls")
     put(f"{name}/failures", result.failures, "calls")
     if result.memory is not None:
         put(f"{name}/peak", result.memory.peak_bytes, "B")
-    if result.clock == "real":
-        put(f"bench/on/{machine.fingerprint()}", 1, machine.text())
+    if result.clock == "real":  # virtual time is the same on every machine, and no history
+        put("bench/on", os.cpu_count() or 0, machine.fingerprint())
+        put("bench/measured", result.n, result.name)
     return result
 
 

@@ -8,6 +8,8 @@ ever.
 
 from __future__ import annotations
 
+import ast
+import builtins
 import dataclasses
 import functools
 import importlib.util
@@ -29,7 +31,8 @@ class Reference:
 
     :param file: the file to load it from, absolute; empty when ``module`` is imported by name.
     :param module: the module's name.
-    :param qualname: the function's name in it, dotted where it belongs to a class.
+    :param qualname: the function's name in it, dotted where it belongs to a class; empty for
+        the whole file, run as a script.
     :param paths: folders that go before ``sys.path``.
     """
 
@@ -47,12 +50,14 @@ class Reference:
             if path not in sys.path:
                 sys.path.insert(0, path)
         where = self.file or self.module
+        if not self.qualname:
+            return _script(self.file)
         try:
             module = _from_file(self.file) if self.file else importlib.import_module(self.module)
             found: Any = module
             for part in self.qualname.split("."):
                 found = getattr(found, part)
-        except (ImportError, AttributeError, OSError, SyntaxError) as error:
+        except Exception as error:  # whatever the module does when it is imported
             raise UsageError(
                 f"there is no {self.qualname} to measure in {where}",
                 found=f"{type(error).__name__}: {error}",
@@ -91,16 +96,19 @@ def locate(fn: Callable[..., Any]) -> Reference | None:
     return Reference("", module.__name__, name, paths)
 
 
-def parse(text: str) -> Reference:
-    """Read ``FILE:NAME`` or ``module:NAME``.
+def parse_target(text: str) -> Reference:
+    """Read ``FILE:NAME`` or ``module:NAME``, or ``FILE`` alone, which is run as a script.
 
     :raises UsageError: where it is neither.
 
-    >>> parse("json:dumps")
+    >>> parse_target("json:dumps")
     Reference(file='', module='json', qualname='dumps', paths=())
     """
     place, colon, name = text.rpartition(":")
-    if not colon or not place or not name:
+    if not colon and text.endswith(".py"):
+        place = text
+        name = ""
+    elif not place or not name:
         raise UsageError(
             "what to measure is named by its file and function",
             found=repr(text),
@@ -114,6 +122,27 @@ def parse(text: str) -> Reference:
     return Reference(str(file), "", name, (str(file.parent),))
 
 
+def functions_of(file: Reference) -> list[Reference]:
+    """What is measured of a file of which no function was named: those that begin with
+    ``bench_`` at its top level, in their order; where there are none, the file as a script.
+
+    :raises UsageError: where the file cannot be read as Python.
+    """
+    try:
+        tree = ast.parse(Path(file.file).read_bytes())
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UsageError(
+            f"cannot read {file.file}", found=f"{type(error).__name__}: {error}"
+        ) from error
+    names = [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("bench_")
+    ]
+    return [dataclasses.replace(file, qualname=name) for name in names] or [file]
+
+
 def target_of(fn: Callable[..., Any] | str | Reference, args: tuple[Any, ...] = ()) -> Target:
     """What another process is to run.
 
@@ -122,7 +151,7 @@ def target_of(fn: Callable[..., Any] | str | Reference, args: tuple[Any, ...] = 
     if isinstance(fn, Reference):
         return fn
     if isinstance(fn, str):
-        return parse(fn)
+        return parse_target(fn)
     reference = None if args else locate(fn)
     if reference is not None:
         return reference
@@ -148,6 +177,24 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
         getattr(fn, "__call__", None)  # noqa: B004 - of an object, not whether it has one
     )
+
+
+def _script(file: str) -> Callable[[], None]:
+    """The file as a function that runs it from its first line, each time in names of its own."""
+    try:
+        source = Path(file).read_bytes()
+        code = compile(source, file, "exec")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UsageError(f"cannot run {file}", found=f"{type(error).__name__}: {error}") from error
+
+    def script() -> None:
+        try:
+            exec(code, {"__name__": "__main__", "__file__": file, "__builtins__": builtins})
+        except SystemExit as stop:
+            if stop.code:
+                raise RuntimeError(f"exit code {stop.code}") from stop
+
+    return script
 
 
 def _unimportable(module: ModuleType) -> bool:

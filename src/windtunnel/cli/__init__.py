@@ -12,6 +12,7 @@ COMMANDS = {
     "run": "run a project's pytest suite in parallel, isolated and recorded",
     "replay": "repeat one failed seed of a simulated test",
     "flaky": "list flaky tests, hunt for their causes, quarantine and release them",
+    "bench": "measure, compare, and read the history of measurements",
     "report": "write the page of a recorded run",
     "models": "serve the model APIs by script, and check servers of them",
     "session": "a prompt at which code runs under capabilities",
