@@ -10,6 +10,7 @@ fresh one.
 from __future__ import annotations
 
 import codecs
+import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ _GRACE_S = 0.25
 """Seconds from the request to stop until the cell is killed."""
 _SETTING_UP = Limits(timeout_s=10.0)
 _THREADS = 64
+_keys = itertools.count(1)
 _LOST = "its process was ended and its names are lost"
 _HERE = Path(__file__)
 
@@ -170,6 +172,7 @@ class _Run:
         self, cell: Cell, limits: Limits, host: HostCall, interrupted: Callable[[], bool]
     ) -> None:
         self._cell = cell
+        self._key = next(_keys)
         self._limits = limits
         self._interrupted = interrupted
         self._calls = HostCalls(cell, host, most=_THREADS)
@@ -185,7 +188,7 @@ class _Run:
             self._until = REAL_CLOCK.monotonic() + self._limits.timeout_s
         try:
             self._cell.thaw()
-            message = values.encode((kind, limits, *rest))
+            message = values.encode((kind, self._key, limits, *rest))
             self._cell.send(message, timeout_s=self._limits.timeout_s)
             ended = self._converse()
         except TimeoutError:  # it does not even take the command
@@ -219,9 +222,10 @@ class _Run:
             if data is None:
                 continue
             message = parsed(data)
-            if isinstance(message, Result):
+            if not isinstance(message, Result):
+                self._calls.begin(message)
+            elif message.key == self._key:  # another is of a run whose result was forged
                 return message
-            self._calls.begin(message)
 
     def _time_left(self) -> float | None:
         return None if self._until is None else self._until - REAL_CLOCK.monotonic()

@@ -243,7 +243,9 @@ class Guest:
             command = self._mailbox.fetch(_COMMAND)
             self._channel.send(values.encode(self._obey(*command)))
 
-    def _obey(self, kind: str, limits: tuple[int | None, int], *rest: Any) -> tuple[Any, ...]:
+    def _obey(
+        self, kind: str, key: int, limits: tuple[int | None, int], *rest: Any
+    ) -> tuple[Any, ...]:
         self._channel.interrupts.forget()  # one that came after the last result
         recursion, output = limits
         self._room.reset(output)
@@ -259,7 +261,7 @@ class Guest:
         }
         ok, payload, name, message = self._guarded(commands[kind], rest)
         left = len([thread for thread in threading.enumerate() if thread not in before])
-        return ("result", ok, payload, name, message, left)
+        return ("result", key, ok, payload, name, message, left)
 
     def _guarded(
         self, work: Callable[..., Any], rest: tuple[Any, ...]

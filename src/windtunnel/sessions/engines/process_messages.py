@@ -32,9 +32,11 @@ class Call:
 class Result:
     """A command has ended.
 
+    :param key: that of the command.
     :param threads_left: how many of the threads that it started still run.
     """
 
+    key: int
     ok: bool
     value: Any
     error_type: str
@@ -66,8 +68,9 @@ def _parsed(content: Any) -> Call | Result:
             raise TypeError("a keyword that is no text")
         return Call(_typed(key, int), _typed(name, str), _typed(args, tuple), kwargs)
     if kind == "result":
-        ok, payload, error_type, error, threads_left = rest
+        key, ok, payload, error_type, error, threads_left = rest
         return Result(
+            _typed(key, int),
             _typed(ok, bool),
             values.decode(_typed(payload, bytes)) if ok else None,
             _typed(error_type, str),

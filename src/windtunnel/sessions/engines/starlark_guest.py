@@ -141,7 +141,9 @@ class Guest:
             if command[0] != "reply":  # one too late, to a call that was given up
                 self._channel.send(values.encode(self._obey(*command)))
 
-    def _obey(self, kind: str, limits: tuple[int | None, int], *rest: Any) -> tuple[Any, ...]:
+    def _obey(
+        self, kind: str, key: int, limits: tuple[int | None, int], *rest: Any
+    ) -> tuple[Any, ...]:
         self._channel.interrupts.forget()  # one that came after the last result
         self._opaque.clear()
         self._host_error = None
@@ -155,14 +157,14 @@ class Guest:
             "assign": self._assign,
         }
         try:
-            return ("result", True, values.encode(known[kind](*rest)), "", "", 0)
+            return ("result", key, True, values.encode(known[kind](*rest)), "", "", 0)
         except Failed as error:
-            return ("result", False, b"", *error.args, 0)
+            return ("result", key, False, b"", *error.args, 0)
         except values.ValueCrossingError as error:
             found = getattr(error, "found", "") or str(error)
-            return ("result", False, b"", "ValueCrossingError", found, 0)
+            return ("result", key, False, b"", "ValueCrossingError", found, 0)
         except Exception as error:  # whatever the library refuses in its own way
-            return ("result", False, b"", type(error).__name__, str(error), 0)
+            return ("result", key, False, b"", type(error).__name__, str(error), 0)
         finally:
             self._channel.interrupts.forget()
 
