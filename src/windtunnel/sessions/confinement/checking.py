@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable
+import contextlib
+from collections.abc import AsyncGenerator, Collection, Iterable
 
 import anyio
 
 from windtunnel.core.clock import REAL_CLOCK
 from windtunnel.core.errors import UsageError
+from windtunnel.sessions.confinement.ground import Ground
 from windtunnel.sessions.confinement.library import ATTEMPTS, FAMILIES
 from windtunnel.sessions.confinement.model import Attempt, Canary, Family, Play
 from windtunnel.sessions.confinement.report import Outcome, Report, Row
@@ -49,8 +51,9 @@ async def check(
     wanted = chosen(families, attempts)
     controls: list[Row] = []
     rows: list[Row] = []
-    async for row in checked(factory, wanted, patience_s=patience_s):
-        (controls if row.id.startswith("control ") else rows).append(row)
+    with contextlib.closing(Ground()) as ground:
+        async for row in checked(factory, wanted, patience_s=patience_s, ground=ground):
+            (controls if row.id.startswith("control ") else rows).append(row)
     return Report(tuple(rows), tuple(controls))
 
 
@@ -86,12 +89,14 @@ async def checked(
     *,
     patience_s: float,
     controlled: Collection[str] = (),
-) -> AsyncIterator[Row]:
+    ground: Ground,
+) -> AsyncGenerator[Row, None]:
     """The rows as they come, each family's control first.
 
     :param controlled: the families whose control has been made.
+    :param ground: where they are made.
     """
-    stage = Stage(factory, patience_s=patience_s)
+    stage = Stage(factory, ground, patience_s=patience_s)
     try:
         stage.language = await _language(stage)
         seen = set(controlled)
@@ -137,6 +142,7 @@ async def tried(stage: Stage, attempt: Attempt) -> Row:
     """Make one attempt, in the first of its variants that the executor comes to carry out."""
     started = REAL_CLOCK.monotonic()
     notes: list[str] = []
+    outcome, variant = Outcome.NOT_APPLICABLE, ("host", "")
     for variant in attempt.variants(stage.language) or [("host", "")]:
         outcome = await _outcome(stage, attempt, variant[1])
         notes += stage.notes

@@ -33,6 +33,17 @@ SLACK_MB = 96
 """Mebibytes above the limit that an interpreter may take before it counts as an escape: a Python
 process of its own, its copies of pages, and what the host needs to carry values."""
 SLACK_BYTES = 16_384
+_FILES = {
+    "secret.txt": "SECRET = '{}'\n",  # a module of Starlark too
+    "secret.py": "SECRET = '{}'\n",
+    "elsewhere/secret.txt": "{}",
+    "elsewhere/deep/secret.txt": "{}",
+    "root-evil/secret.txt": "{}",
+    "root/public.txt": "public",
+    "root/flat/public.txt": "public",
+    "root/flat/deep/secret.txt": "{}",
+}
+_LINKS = {"root/link": "../secret.txt", "root/way": "../elsewhere/deep"}
 _DEEPEST = 6
 _LONGEST = 50_000
 
@@ -46,9 +57,13 @@ class Ground:
     """
 
     def __init__(self) -> None:
-        self.secret = secrets.token_hex(16)
         # Resolved: a pattern with a symbolic link in it is another matter than those tried here.
         self.folder = Path(tempfile.mkdtemp(prefix="windtunnel-confinement-")).resolve()
+        self.root = self.folder / "root"
+        self.planted = self.folder / "planted"
+        self.secret_file = self.folder / "secret.txt"
+        self._expected: dict[str, tuple[int, ...]] = {}
+        self.secret = secrets.token_hex(16)
         self.marker = f"{3000 + secrets.randbelow(1000)}.{secrets.randbelow(10**6):06}"
         self._server = socket.create_server(("127.0.0.1", 0), backlog=16)
         self._server.setblocking(False)
@@ -71,23 +86,30 @@ class Ground:
         self.over = False
         self.uses = 0
         self.before: tuple[int, int] | None = None
-        for entry in self.folder.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        self.root = self.folder / "root"
-        self.planted = self.folder / "planted"
-        elsewhere = self.folder / "elsewhere" / "deep"
-        for folder in (self.root / "flat" / "deep", elsewhere, self.folder / "root-evil"):
-            folder.mkdir(parents=True)
-            (folder / "secret.txt").write_text(self.secret)
-        self.secret_file = self.folder / "secret.txt"
-        self.secret_file.write_text(f"SECRET = '{self.secret}'\n")
-        (self.folder / "secret.py").write_text(f"SECRET = '{self.secret}'\n")
-        (elsewhere.parent / "secret.txt").write_text(self.secret)
-        (self.root / "public.txt").write_text("public")
-        (self.root / "flat" / "public.txt").write_text("public")
-        (self.root / "link").symlink_to("../secret.txt")
-        (self.root / "way").symlink_to(elsewhere)
+        self._lay_out()
         self._drain()
+
+    def _lay_out(self) -> None:
+        """Make the places anew, where an attempt has touched them."""
+        if self._found() == self._expected:
+            return
+        for entry in self.folder.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        for name, content in _FILES.items():
+            file = self.folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content.format(self.secret))
+        for name, target in _LINKS.items():
+            (self.folder / name).symlink_to(target)
+        self._expected = self._found()
+
+    def _found(self) -> dict[str, tuple[int, ...]]:
+        """Every file, folder and link, with what changes when it is touched."""
+        found = {}
+        for entry in self.folder.rglob("*"):
+            seen = entry.lstat()
+            found[str(entry)] = (seen.st_mode, seen.st_ino, seen.st_size, seen.st_mtime_ns)
+        return found
 
     def inputs(self) -> dict[str, Any]:
         """What the code of attempts may name."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import fcntl
 import importlib
 import importlib.util
@@ -24,6 +25,7 @@ import anyio
 
 from windtunnel.core.clock import REAL_CLOCK
 from windtunnel.sessions.confinement.checking import checked
+from windtunnel.sessions.confinement.ground import Ground
 from windtunnel.sessions.confinement.library import ATTEMPTS
 from windtunnel.sessions.confinement.model import Canary
 from windtunnel.sessions.confinement.report import Outcome, Row
@@ -33,21 +35,32 @@ _PR_SET_PDEATHSIG = 1
 _ABOVE = 200
 
 
+@dataclasses.dataclass
+class _Order:
+    """What is asked of the workers, and what is known of it so far."""
+
+    factory: Factory
+    patience_s: float
+    ground: Ground
+    controlled: set[str] = dataclasses.field(default_factory=set)
+
+
 def main() -> None:
     """Read the order from standard input, write rows to standard output."""
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what an executor prints is no row
-    order = json.loads(sys.stdin.buffer.read())
+    given = json.loads(sys.stdin.buffer.read())
     try:
         factory = loaded(sys.argv[1])
     except Exception as error:  # whatever a stranger's module raises is the answer
         out.write(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode() + b"\n")
         return
     _warmed_up()
-    left: list[str] = order["attempts"]
-    controlled: set[str] = set()
-    while left:
-        left = _worked_off(factory, left, controlled, order["patience_s"], out)
+    with contextlib.closing(Ground()) as ground:  # one for all workers: only secrets are in it
+        order = _Order(factory, given["patience_s"], ground)
+        left: list[str] = given["attempts"]
+        while left:
+            left = _worked_off(order, left, out)
 
 
 def _warmed_up() -> None:
@@ -79,22 +92,20 @@ def loaded(target: str) -> Factory:
     return factory  # type: ignore[no-any-return]
 
 
-def _worked_off(
-    factory: Factory, ids: list[str], controlled: set[str], patience_s: float, out: IO[bytes]
-) -> list[str]:
+def _worked_off(order: _Order, ids: list[str], out: IO[bytes]) -> list[str]:
     """Have a worker make attempts; what is left when it was ended."""
     coming, going = os.pipe()
     pid = os.fork()
     if not pid:
         os.close(coming)
         os.close(out.fileno())
-        _work(factory, ids, controlled, patience_s, going)
+        _work(order, ids, going)
     os.close(going)
     rows = _Rows(coming, ids)
-    for row in rows.until_silent(patience_s):
+    for row in rows.until_silent(order.patience_s):
         out.write(json.dumps(row.as_json()).encode() + b"\n")
         if row.id.startswith("control "):
-            controlled.add(row.family)
+            order.controlled.add(row.family)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
@@ -102,7 +113,7 @@ def _worked_off(
     if rows.left and (rows.silent or not rows.escaped):
         lost = rows.lost(status)
         out.write(json.dumps(lost.as_json()).encode() + b"\n")
-        controlled.add(lost.family)
+        order.controlled.add(lost.family)
         rows.left.pop(0)
     return rows.left
 
@@ -168,16 +179,14 @@ class _Rows:
         )
 
 
-def _work(
-    factory: Factory, ids: list[str], controlled: set[str], patience_s: float, going: int
-) -> NoReturn:
+def _work(order: _Order, ids: list[str], going: int) -> NoReturn:
     os.setsid()
     going = fcntl.fcntl(going, fcntl.F_DUPFD_CLOEXEC, _ABOVE)  # away from those that guests try
     with contextlib.suppress(OSError, AttributeError):  # Linux alone has it
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     status = 1
     try:
-        anyio.run(_attempts, factory, ids, controlled, patience_s, going)
+        anyio.run(_attempts, order, ids, going)
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -185,16 +194,19 @@ def _work(
         os._exit(status)
 
 
-async def _attempts(
-    factory: Factory, ids: list[str], controlled: set[str], patience_s: float, going: int
-) -> None:
-    attempts = [ATTEMPTS[id] for id in ids]
-    rows = checked(factory, attempts, patience_s=patience_s, controlled=controlled)
-    async for row in rows:
-        os.write(going, json.dumps(row.as_json()).encode() + b"\n")
-        if row.outcome is Outcome.ESCAPED:
-            break
-    await rows.aclose()  # type: ignore[attr-defined]
+async def _attempts(order: _Order, ids: list[str], going: int) -> None:
+    rows = checked(
+        order.factory,
+        [ATTEMPTS[id] for id in ids],
+        patience_s=order.patience_s,
+        controlled=order.controlled,
+        ground=order.ground,
+    )
+    async with contextlib.aclosing(rows):
+        async for row in rows:
+            os.write(going, json.dumps(row.as_json()).encode() + b"\n")
+            if row.outcome is Outcome.ESCAPED:
+                break
 
 
 if __name__ == "__main__":

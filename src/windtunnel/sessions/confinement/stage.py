@@ -33,10 +33,10 @@ class Stage:
     :ivar code: the attempt's code in the language at hand.
     """
 
-    def __init__(self, factory: Factory, *, patience_s: float) -> None:
+    def __init__(self, factory: Factory, ground: Ground, *, patience_s: float) -> None:
         self.factory = factory
         self.patience_s = patience_s
-        self.ground = Ground()
+        self.ground = ground
         self.machinery: Machinery = getattr(factory, "machinery", None) or Ours()
         self.language = "python"
         self.code = ""
@@ -180,11 +180,10 @@ class Stage:
         return measures.working_s() - before
 
     async def close(self) -> None:
-        """Close the executor and take the ground away."""
+        """Close the executor."""
         if self._executor is not None:
             await closed(self._executor)
             self._executor = None
-        self.ground.close()
 
 
 async def closed(executor: Any) -> None:
