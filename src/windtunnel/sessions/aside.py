@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import math
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
@@ -112,6 +113,7 @@ def waited_for(job: Job) -> ExecResult | None:
     job.await_here = _await_on_loop_of_its_own
     results: SimpleQueue[tuple[ExecResult | None, BaseException | None]] = SimpleQueue()
     context = contextvars.copy_context()
+    context.run(_forget_the_loop)
 
     def run() -> None:
         try:
@@ -132,6 +134,12 @@ def waited_for(job: Job) -> ExecResult | None:
     if error is not None:
         raise error
     return result
+
+
+def _forget_the_loop() -> None:
+    # Trio says by a context variable that it runs here; in the job's thread it does not.
+    if "sniffio" in sys.modules:
+        sys.modules["sniffio"].current_async_library_cvar.set(None)
 
 
 def _wait(event: threading.Event, seconds: float | None) -> bool:
