@@ -13,6 +13,7 @@ from windtunnel.cli.models_check import add_check
 from windtunnel.core import ExitCode, Seed, UsageError
 
 if TYPE_CHECKING:
+    from windtunnel.models.files import ScriptFile
     from windtunnel.models.server import ModelServer
 
 _DIALECTS = "ollama,openai,anthropic,gemini"
@@ -78,7 +79,7 @@ def _serve(given: argparse.Namespace) -> int:
         journal=1000,
     )
     if given.scripts:
-        server.load(given.scripts)
+        server.load(given.scripts).on_reload = _reloaded
     if given.cassette:
         server.use_cassette(given.cassette, given.mode, upstream=given.upstream)
     if given.latency or given.tokens_per_s is not None:
@@ -89,6 +90,14 @@ def _serve(given: argparse.Namespace) -> int:
     finally:
         loop.close()
     return int(ExitCode.OK)
+
+
+def _reloaded(file: ScriptFile) -> None:
+    if file.problem is None:
+        told = f"{file.path} read again: {file.count} scripts"
+    else:
+        told = f"{file.problem}\n  the scripts read before stay in use"
+    print(told, file=sys.stderr, flush=True)
 
 
 async def _until_stopped(server: ModelServer) -> None:

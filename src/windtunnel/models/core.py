@@ -211,7 +211,7 @@ class ModelCore:
     ) -> Known | Response:
         """What a request asks, remembered where nothing but its bytes decided that."""
         if endpoint == "":
-            raise RefusedError(self._routes.refusal(request))
+            raise RefusedError(self._routes.refusal(request, spoken))
         call = spoken.parse(endpoint, request, params, self.state)
         if isinstance(call, Response):
             return call

@@ -24,7 +24,7 @@ import functools
 import importlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +114,8 @@ class ScriptFile:
         self._looked = 0.0
         self.problem: UsageError | None = None
         """Why the file as it is now is not in use; the scripts read before then still are."""
+        self.on_reload: Callable[[ScriptFile], None] | None = None
+        """Called when the file has been read again, with or without success."""
         self.load()
 
     def load(self) -> None:
@@ -143,6 +145,13 @@ class ScriptFile:
             self.problem = None
         except UsageError as error:
             self.problem = error
+        if self.on_reload is not None:
+            self.on_reload(self)
+
+    @property
+    def count(self) -> int:
+        """How many scripts of it are in use."""
+        return len(self._scripts)
 
     def _stamp(self) -> tuple[int, int]:
         try:

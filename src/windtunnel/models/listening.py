@@ -35,7 +35,7 @@ def bound(host: str, port: int) -> socket.socket:
         sock.setblocking(False)
         sock.bind((host, port))
         sock.listen(_BACKLOG)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         sock.close()
         raise ResourceError(
             "a model server cannot listen there",

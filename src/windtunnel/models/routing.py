@@ -43,21 +43,24 @@ class Routes:
         self._static: dict[tuple[str, str], list[Found]] = {}
         self._decided: dict[tuple[int, str], tuple[object, Found]] = {}
         self._patterns: list[tuple[str, re.Pattern[str], Dialect, str]] = []
-        for spoken in dialects:
-            for route in spoken.routes:
-                if "{" in route.path:
-                    pattern = re.compile(_expression(route.path))
-                    self._patterns.append((route.method, pattern, spoken, route.endpoint))
-                else:
-                    key = route.method, route.path
-                    self._static.setdefault(key, []).append((spoken, route.endpoint, _NONE))
+        self._marks = {mark: spoken for spoken in dialects for mark in getattr(spoken, "marks", ())}
+        # Paths that a dialect has only because it imitates another are first the other's.
+        routes = [(spoken, route) for spoken in dialects for route in spoken.routes]
+        routes.sort(key=lambda pair: pair[1].endpoint in getattr(pair[0], "imitated", ()))
+        for spoken, route in routes:
+            if "{" in route.path:
+                pattern = re.compile(_expression(route.path))
+                self._patterns.append((route.method, pattern, spoken, route.endpoint))
+            else:
+                key = route.method, route.path
+                self._static.setdefault(key, []).append((spoken, route.endpoint, _NONE))
 
     def find(self, request: HttpRequest) -> Found:
         """The dialect, endpoint and parameters of a request."""
         found = self._static.get((request.method, request.path))
         if found is None:
             return self._find(request)
-        if len(found) == 1:
+        if len(self._dialects) == 1:
             return found[0]
         # Heads are kept parsed (see `wire`): the same headers are mostly the same object.
         headers = request.headers
@@ -71,16 +74,16 @@ class Routes:
                 self._decided[key] = decided
         return decided[1]
 
-    def refusal(self, request: HttpRequest) -> ReplyError:
-        """Why there is no endpoint: the path is unknown, or the method is wrong for it."""
+    def refusal(self, request: HttpRequest, spoken: Dialect) -> ReplyError:
+        """Why that dialect has no endpoint: the path is unknown to it, or the method is wrong."""
         path = _plain(request.path)
-        if self._has(path) or self._has(self._stripped(path)[1]):
+        if self._has(path, spoken) or self._has(self._stripped(path)[1], spoken):
             return ReplyError(405, "invalid_request", f"Not allowed to {request.method} on {path}")
         return ReplyError(404, "not_found", f"Invalid URL ({request.method} {path})")
 
-    def _has(self, path: str) -> bool:
-        return any(path == known for _, known in self._static) or any(
-            pattern.fullmatch(path) for _, pattern, _, _ in self._patterns
+    def _has(self, path: str, spoken: Dialect) -> bool:
+        return any(path == route.path for route in spoken.routes) or any(
+            owner is spoken and pattern.fullmatch(path) for _, pattern, owner, _ in self._patterns
         )
 
     def _find(self, request: HttpRequest) -> Found:
@@ -94,6 +97,8 @@ class Routes:
                 candidates = [found for found in candidates if found[0] is named]
         if not candidates:
             return named or self._likely(request, path), "", _NONE
+        if named is not None:
+            return candidates[0]
         return self._best(request, candidates)
 
     def _of_method(self, method: str, path: str) -> list[Found]:
@@ -117,15 +122,19 @@ class Routes:
         return found
 
     def _best(self, request: HttpRequest, candidates: list[Found]) -> Found:
-        if len(candidates) == 1:
-            return candidates[0]
         host = self._hosts.get(request.header("host").partition(":")[0])
         for found in candidates:
             if found[0] is host:
                 return found
-        for found in candidates:
-            if found[0].claims(request):
-                return found
+        if len(candidates) > 1:
+            for found in candidates:
+                if found[0].claims(request):
+                    return found
+        # A client of an API that has no such path is not answered by one that has.
+        for name, _ in request.headers:
+            stranger = self._marks.get(name)
+            if stranger is not None and all(found[0] is not stranger for found in candidates):
+                return stranger, "", _NONE
         return candidates[0]
 
     def _likely(self, request: HttpRequest, path: str) -> Dialect:

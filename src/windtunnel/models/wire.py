@@ -98,6 +98,8 @@ def _parse_head(data: bytes) -> Head:
     if length > MAX_BODY:
         raise BadRequestError(413, f"a body of {length} bytes is larger than {MAX_BODY}")
     version = parser.get_http_version()
+    if version not in ("1.1", "1.0"):
+        raise BadRequestError(505, f"HTTP/{version} is not spoken here, but HTTP/1.1 is")
     return Head(
         method,
         raw_path,

@@ -38,6 +38,10 @@ class Dialect(Protocol):
     - ``default_models``: names listed when the user lists none.
     - ``request_id_header``: the header that bears the request's id, empty for none.
     - ``headers``: what every response bears, such as the API's version.
+
+    And, where it has them: ``pure``, the endpoints whose calls follow from the bytes of a request
+    and the models there are, alone; ``marks``, names of headers that no other API's clients send;
+    ``imitated``, endpoints that are there as another API has them.
     """
 
     name: str

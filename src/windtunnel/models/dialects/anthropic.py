@@ -86,6 +86,7 @@ class Anthropic:
     )
     default_models: tuple[str, ...] = models.DEFAULT_MODELS
     pure = frozenset({"messages"})
+    marks = frozenset({"anthropic-version"})
     request_id_header = "request-id"
     headers: tuple[tuple[str, str], ...] = (
         ("anthropic-organization-id", "00000000-0000-4000-8000-000000000000"),

@@ -97,6 +97,7 @@ class Gemini:
     hosts: tuple[str, ...] = ("generativelanguage.googleapis.com",)
     routes: Sequence[Route] = _routes()
     default_models: tuple[str, ...] = models.DEFAULT_MODELS
+    marks = frozenset({"x-goog-api-key"})
     pure = frozenset(route.endpoint for route in _routes() if route.method == "POST")
     request_id_header = ""
     headers: tuple[tuple[str, str], ...] = (

@@ -106,6 +106,7 @@ class Ollama:
         "nomic-embed-text",
         "all-minilm",
     )
+    imitated = frozenset(route.endpoint for route in compat.ROUTES)
     # Models are loaded when they answer, not when it is read what they are asked.
     pure = frozenset({"chat", "generate", "embed", "embeddings"}) | compat.PURE
     request_id_header = ""
