@@ -31,7 +31,7 @@ CODECS = """
 
 
 def passed(result: pytest.RunResult) -> list[str]:
-    return re.findall(r"^\S+::(\S+) PASSED", result.stdout.str(), re.M)
+    return re.findall(r"^\S+?\.py::(\S+) PASSED", result.stdout.str(), re.M)
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
@@ -94,7 +94,10 @@ def test_fixtures_reach_make_by_keyword_and_marks_reach_the_tests(pytester):
                 def is_empty(subject):
                     assert not subject
 
-        called = laws.contract(subjects=[list], more_laws=[laws.law(lambda it: len(it), name="sized")])
+        def sized(it):
+            assert len(it) == 0
+
+        called = laws.contract(subjects=[list], more_laws=[sized])
         """
     )
     pytester.makeini("[pytest]\nmarkers = slow")
@@ -205,7 +208,7 @@ def test_a_run_that_is_vacuous_and_else_good_ends_with_a_code_of_its_own(pyteste
             "the law tests_nothing is vacuous for list: it held in one example, and yet",
             "  found: branch never taken: if subject (test_lists.py:*)",
             "         assertion never reached: subject[[]0[]] (test_lists.py:*)",
-            "*test_lists.py:14: StaleWaiverWarning: Lists: says_enough of list is not vacuous, and is waived*",
+            "*test_lists.py:14: StaleWaiverWarning: Lists: says_enough of list is not vacuous*",
             "vacuous*",
             "*waived: lists are*",
         ]

@@ -33,8 +33,8 @@ class Contract:
 
     pytest collects one test per subject and law of each subclass that has ``subjects`` and is
     defined in a test module. Laws are the general ones that the contract says enough for, the
-    :class:`Law` objects in its body, and its ``more_laws``, ``scenarios`` and ``triggers``; those of
-    its bases are kept, and one that is replaced or left out is shown as such.
+    :class:`Law` objects in its body, and its ``more_laws``, ``scenarios`` and ``triggers``;
+    those of its bases are kept, and one that is replaced or left out is shown as such.
 
     Every method may be ``async``. ``subject`` is what ``make`` returned.
 

@@ -65,7 +65,9 @@ class Law:
 
     @property
     def place(self) -> str:
-        """``file:line`` of the function, empty where it has no source."""
+        """``file:line`` of the function; empty for a law of the house, or without a source."""
+        if self.general:
+            return ""
         code = getattr(inspect.unwrap(self.function), "__code__", None)
         return f"{shown(code.co_filename)}:{code.co_firstlineno}" if code is not None else ""
 

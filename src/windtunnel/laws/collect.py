@@ -7,14 +7,15 @@ A law's test is a ``pytest.Function``, so that fixtures, marks, isolation, rerun
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from windtunnel.core.errors import WindtunnelError
 from windtunnel.laws.base import Contract
-from windtunnel.laws.entries import Entry, entries
+from windtunnel.laws.entries import Calls, Entry, entries, own_judgement
 from windtunnel.laws.errors import LawBrokenError, NothingToTest, VacuousError
 from windtunnel.laws.reading import Reading, read
 from windtunnel.laws.running import Trial
@@ -42,6 +43,14 @@ class ContractNode(pytest.Collector):
             plain = getattr(mark, "mark", mark)
             self.own_markers.append(plain)
             self.keywords[plain.name] = plain
+
+    @property
+    def line(self) -> int:
+        """The line of its class, from 0; that of the file where it was made by a call."""
+        try:
+            return inspect.getsourcelines(self.contract)[1] - 1
+        except (OSError, TypeError):
+            return 0
 
     def collect(self) -> Iterator[SubjectNode]:
         """One node a subject; a contract that cannot be read is a collection error."""
@@ -81,6 +90,14 @@ class LawItem(pytest.Function):
     wt_law: list[str]
     """The contract's node id, the law's title, the subject's name, role and whom it stands for."""
 
+    def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
+        """Where it stands: a law of the house is where somebody asks it, in the contract."""
+        path, line, name = super().reportinfo()
+        contract = self.getparent(ContractNode)
+        if contract is None or hasattr(self.obj, "__wrapped__"):
+            return path, line, name
+        return contract.path, contract.line, name
+
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """What the house found stands in its message; a traceback would show the house alone."""
         error = excinfo.value
@@ -96,16 +113,17 @@ def _test(reading: Reading, subject: Subject, entry: Entry, nodeid: str) -> Call
         try:
             left = Trial(reading, subject, entry, fixtures=fixtures).run()
         except NothingToTest as why:
-            pytest.skip(f"{entry.title}: {why}")
+            _skip(str(why))
         left.tell(nodeid)
 
     make = inspect.signature(reading.contract.make)
     names = [one for one in make.parameters.values() if _asks(one)]
     vars(test).update(
         __signature__=inspect.Signature(names),
-        __wrapped__=inspect.unwrap(entry.law.function),  # where reports say that it is
         pytestmark=_marks(entry.law.function),
     )
+    if not entry.law.general and not isinstance(entry.law.function, Calls):
+        vars(test)["__wrapped__"] = inspect.unwrap(entry.law.function)  # where it is reported
     test.__name__ = test.__qualname__ = entry.title
     test.__doc__ = entry.law.says
     return test
@@ -120,12 +138,17 @@ def _marks(holder: Any) -> list[Any]:
     return list(marks) if isinstance(marks, list | tuple) else [marks]
 
 
+def _skip(why: str) -> NoReturn:
+    __tracebackhide__ = True
+    raise pytest.skip.Exception(why, _use_item_location=True)  # the law's line, not this one
+
+
 def _refuse_left_out(entry: Entry) -> None:
     __tracebackhide__ = True
     if not entry.left_out_by:
         return
     if entry.reason:
-        pytest.skip(f"left out by {entry.left_out_by}: {entry.reason}")
+        _skip(f"left out by {entry.left_out_by}: {entry.reason}")
     pytest.fail(
         f"{entry.left_out_by} takes the law {entry.law.title} of {entry.origin} away\n"
         "  found: no reason\n"
@@ -146,15 +169,16 @@ def _line(node: ContractNode, items: list[pytest.Item], verbose: bool) -> str:
     mine = [item for item in items if node in item.listchain()]
     told = f"laws: {node.name}: {_count(len(mine), 'test')} of"
     told += f" {_count(len({item.parent for item in mine}), 'subject')}"
+    if replaced := own_judgement(node.contract):
+        bases = ", ".join(dict.fromkeys(replaced.values()))
+        told += f"; judged by its own {', '.join(replaced)}, not by those of {bases}"
     missing = {title: one.missing for title, one in entries(node.contract).items() if one.missing}
     if not missing:
         return told
     if not verbose:
         return f"{told}; {len(missing)} general laws are not asked (-v says why)"
     every = (f"  {title}: no {', no '.join(needs)}" for title, needs in missing.items())
-    return "\n".join([f"{told}; not asked, since it declares:", *every]).replace(
-        "|", " or "
-    )
+    return "\n".join([f"{told}; not asked, since it declares:", *every]).replace("|", " or ")
 
 
 def _count(number: int, what: str) -> str:

@@ -119,8 +119,9 @@ def _by_laws(reading: Reading, fake: Subject, real: Subject, seed: Seed | None) 
 
 
 def _told(finding: Finding) -> str:
-    reason = finding.reason.replace("\n", "; ")
-    return f"{finding.verdict.value}: {reason}" if reason else finding.verdict.value
+    lines = [line.strip() for line in finding.reason.splitlines()]
+    found = [line for line in lines if not line.startswith(("to fix:", "expected:"))]
+    return "; ".join([finding.verdict.value, *found])
 
 
 class _FoundError(AssertionError):

@@ -14,6 +14,23 @@ from windtunnel.laws.base import Contract
 from windtunnel.laws.book import Law, named
 from windtunnel.laws.errors import ContractError
 
+_JUDGING = (
+    "call",
+    "view",
+    "view_error",
+    "error",
+    "errors",
+    "timeout_errors",
+    "tolerance_s",
+    "examples",
+    "close",
+    "state",
+    "stats",
+    "progress",
+    "identifiers",
+    "portable",
+)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
@@ -182,6 +199,26 @@ class Calls:
     async def __call__(self, subject: Any, draw: Any) -> Any:
         """Call the subject."""
         return await draw.case.used(subject, self.value)
+
+
+def own_judgement(contract: type[Contract]) -> dict[str, str]:
+    """What of its bases' ways to use and judge a subject a contract replaced by its own.
+
+    A law that is kept word for word tells nothing if ``view`` was made to show nothing.
+
+    >>> class Queues(Contract):
+    ...     def view(self, result): return result.text
+    >>> class Ours(Queues):
+    ...     def view(self, result): return None
+    >>> own_judgement(Ours)
+    {'view': 'Queues'}
+    """
+    replaced: dict[str, str] = {}
+    for name in _JUDGING:
+        holders = [cls for cls in contract.__mro__ if name in vars(cls) and cls is not Contract]
+        if len(holders) > 1:
+            replaced[name] = holders[-1].__name__
+    return replaced
 
 
 def _leave_out(found: dict[str, Entry], contract: type[Contract]) -> None:

@@ -17,7 +17,6 @@ from types import CodeType
 from typing import Any, TypeAlias
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-_LOOPS = (ast.For, ast.AsyncFor, ast.While)
 _IDLE = (ast.Pass, ast.Continue, ast.Break, ast.Raise, ast.Global, ast.Nonlocal)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
 # Names of what ends a test when it is called, so that a law that holds never gets there.
@@ -106,10 +105,12 @@ def _points_at(node: ast.AST) -> Iterator[Point]:
     if isinstance(node, ast.Assert):
         yield _point("assertion never reached", node.test)
         yield from _inside_assertion(node.test)
-    elif isinstance(node, _LOOPS):
-        tests = any(isinstance(inner, ast.Assert) for inner in ast.walk(node))
-        if tests or (not isinstance(node, ast.While) and _acts(node.body)):
-            yield _block(f"loop over nothing: {_headline(node)}", node.body)
+    elif isinstance(node, ast.For | ast.AsyncFor):
+        if _acts(node.body):
+            yield _gone_through(node)
+    elif isinstance(node, ast.While):
+        if any(isinstance(inner, ast.Assert) for inner in ast.walk(node)):
+            yield _block(f"loop over nothing: while {_text(node.test)}", node.body)
     elif isinstance(node, ast.If):
         yield from _branches(f"if {_text(node.test)}", node.body, node.orelse)
     elif isinstance(node, ast.Try):
@@ -141,15 +142,13 @@ def _inside_assertion(test: ast.expr) -> Iterator[Point]:
             yield _point("branch never taken", node.body)
             yield _point("branch never taken", node.orelse)
         elif isinstance(node, _COMPREHENSIONS):
-            yield _gone_through(node)
+            yield _gone_through(node.generators[0])
 
 
-def _gone_through(node: Any) -> Point:
-    """Where a comprehension is for each element: at its first condition, if it has one."""
-    conditions = node.generators[0].ifs
-    inner = conditions[0] if conditions else getattr(node, "elt", None) or node.key
-    told = f"loop over nothing: for {_text(node.generators[0].target)}"
-    return Point(f"{told} in {_text(node.generators[0].iter)}", inner.lineno, _span(inner, inner))
+def _gone_through(node: ast.comprehension | ast.For | ast.AsyncFor) -> Point:
+    """Where a loop takes an element: its target is stored to, and nothing else happens there."""
+    told = f"loop over nothing: for {_text(node.target)} in {_text(node.iter)}"
+    return Point(told, node.target.lineno, _span(node.target, node.target))
 
 
 def _acts(body: Sequence[ast.stmt]) -> bool:
@@ -169,12 +168,6 @@ def _gives_up(statement: ast.stmt) -> bool:
         return isinstance(call, ast.Constant)
     name = getattr(call.func, "attr", getattr(call.func, "id", ""))
     return name in _GIVES_UP
-
-
-def _headline(node: ast.AST) -> str:
-    if isinstance(node, ast.For | ast.AsyncFor):
-        return f"for {_text(node.target)} in {_text(node.iter)}"
-    return f"while {_text(getattr(node, 'test', node))}"
 
 
 def _point(told: str, node: ast.expr) -> Point:

@@ -14,7 +14,7 @@ from windtunnel.laws.base import Contract, needs_loop
 from windtunnel.laws.book import Law
 from windtunnel.laws.case import Case, Completion, broken
 from windtunnel.laws.entries import Calls, Entry
-from windtunnel.laws.errors import NeedsLoopError, NothingToTest
+from windtunnel.laws.errors import LawBrokenError, NeedsLoopError, NothingToTest, VacuousError
 from windtunnel.laws.examples import Draw, Plan, Seen, explore
 from windtunnel.laws.reading import Reading, read
 from windtunnel.laws.subjects import Subject
@@ -225,5 +225,7 @@ def judged(trial: Trial) -> Finding:
     except NothingToTest as why:
         verdict, reason = Verdict.UNKNOWN, str(why)
     except Exception as error:
-        verdict, reason = Verdict.FAIL, f"{type(error).__name__}: {error}".strip()
+        ours = isinstance(error, LawBrokenError | VacuousError)  # whose message says it all
+        told = str(error) if ours else f"{type(error).__name__}: {error}"
+        verdict, reason = Verdict.FAIL, told.strip()
     return Finding(trial.subject.name, trial.entry.title, verdict, reason, trial.examples)

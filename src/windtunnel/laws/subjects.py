@@ -128,6 +128,8 @@ def resolved(place: str) -> Any:
     'dumps'
     """
     module, colon, path = place.partition(":")
+    if not (colon and module and path):
+        raise ContractError("a place is module:attribute", found=repr(place))
     try:
         value: Any = importlib.import_module(module)
         for name in path.split("."):
@@ -138,8 +140,6 @@ def resolved(place: str) -> Any:
             found=f"{place!r}: {error}",
             fix="write it module:attribute",
         ) from error
-    if not colon:
-        raise ContractError("a place is module:attribute", found=repr(place))
     return value
 
 
