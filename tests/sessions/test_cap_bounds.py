@@ -178,6 +178,12 @@ def test_a_child_reads_the_clock_of_its_parent(context, clock):
     refused(child, "mail")
 
 
+def test_a_child_has_no_clock_of_its_own_by_which_what_has_expired_would_come_back(context):
+    with pytest.raises(UsageError, match="clock of the one above"):
+        CapabilityContext("guest", context, clock=HandClock(0.0))
+    assert CapabilityContext("guest", context, clock=context.clock).clock is context.clock
+
+
 @pytest.mark.parametrize(
     "bounds",
     [

@@ -427,7 +427,8 @@ def held_as(
     above = current_context() if in_scope() else None
     if capabilities is None:
         return above or CapabilityContext(name, clock=clock)
-    return CapabilityContext(name, above, capabilities, clock=clock, inherit=False)
+    above_clock = None if above else clock  # below another context, its clock is the one
+    return CapabilityContext(name, above, capabilities, clock=above_clock, inherit=False)
 
 
 def narrowed(held: CapabilityContext, grants: Grants) -> CapabilityContext:

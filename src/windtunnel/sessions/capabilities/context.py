@@ -39,8 +39,9 @@ class CapabilityContext:
     :param name: its name in reports.
     :param parent_context: the context above; None for a root, which is given its tokens freely.
     :param tokens: what it holds.
-    :param clock: which clock expiry is read from; by default the one of the context above, for a
-        root the one of the world it is used in, real or simulated.
+    :param clock: of a root, which clock expiry is read from; by default that of the world it is
+        used in, real or simulated. Below it is the root's, since by another one what has expired
+        above would come back.
     :param inherit: whether types that it has no token of are those of the context above.
     :raises CapabilityDenied: for a token that goes beyond what is held above.
 
@@ -86,8 +87,14 @@ class CapabilityContext:
             raise UsageError("parent_context is a CapabilityContext", found=repr(parent_context))
         self.name = name
         self.parent_context = parent_context
-        above = parent_context.clock if parent_context else WORLD_CLOCK
-        self.clock = clock or above
+        above = parent_context.clock if parent_context else None
+        if above is not None and clock not in (None, above):
+            raise UsageError(
+                "a context has the clock of the one above it",
+                found=repr(clock),
+                fix="give the clock to the root",
+            )
+        self.clock = above or clock or WORLD_CLOCK
         self._inherit = inherit
         self._frozen = False
         self._entries: dict[str, tuple[Held, ...]] = {}
