@@ -233,7 +233,7 @@ try:
         threading.Thread(target=hold.wait, daemon=True).start()
         told += 1
 except RuntimeError as error:
-    told = (told < 64, str(error))
+    told = (told <= 64, str(error))
 finally:
     hold.set()
     threading.stack_size(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import datetime
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -470,6 +471,26 @@ def test_a_closed_guest_is_not_used(require_tool) -> None:
     guest.close()
     with pytest.raises(SessionClosedError):
         guest.run("1", inputs={}, limits=QUICK, host=Host())
+
+
+def test_a_forked_process_neither_uses_nor_ends_its_parents_guest(
+    run: Run, guest: ProcessGuest
+) -> None:
+    run("kept = 1")
+    told, tell = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            guest.close()
+            run("kept")
+        except SessionClosedError as error:
+            os.write(tell, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(tell)
+    with open(told, "rb") as pipe:
+        assert b"the guest is" in pipe.read()
+    assert run("kept").value == 1
 
 
 def test_a_value_that_the_guest_has_no_memory_for_is_refused_to_the_caller(

@@ -96,6 +96,7 @@ class ProcessCell:
             self._poll.register(fd, select.POLLIN)
         self._gone = False
         self._closed = False
+        self._owner = os.getpid()
 
     @property
     def alive(self) -> bool:
@@ -225,8 +226,8 @@ class ProcessCell:
     def kill(self) -> None:
         """End it and all of it; see :class:`windtunnel.sandboxes.Cell`."""
         with self._ending:
-            if self._gone:
-                return
+            if self._gone or self._owner != os.getpid():
+                return  # a process forked from its owner has only copies to close
             self._life.signal(signal.SIGKILL)
             if not self._life.gone(_GONE_WITHIN_S):
                 raise IsolationError(
@@ -249,7 +250,8 @@ class ProcessCell:
             self._channel.close()
             for fd in (self._output, self._awake, self._waker):
                 os.close(fd)
-        self._give_back()
+        if self._owner == os.getpid():
+            self._give_back()
 
 
 def _died(found: str) -> CellDiedError:

@@ -155,7 +155,7 @@ def main(config: dict[str, Any]) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody need wait for the forks
     gc.collect()
     gc.freeze()  # what is there now is shared with every fork as long as nobody writes to it
-    control.send(b"ready")
+    control.send(b"ready" if _threads_are_limited() else b"ready, threads unlimited")
     while True:
         message, fds, _flags, _address = socket.recv_fds(control, 1 << 17, 8)
         if not message:
@@ -172,6 +172,21 @@ def main(config: dict[str, Any]) -> None:
             _launch(request, fds, interrupts, program)
         for fd in fds:
             os.close(fd)
+
+
+def _threads_are_limited() -> bool:
+    """Whether RLIMIT_NPROC holds for this user: it does not for the machine's own root."""
+    limits = resource.getrlimit(resource.RLIMIT_NPROC)
+    resource.setrlimit(resource.RLIMIT_NPROC, (1, limits[1]))
+    try:
+        one_more = threading.Thread(target=int)
+        one_more.start()
+        one_more.join()
+    except RuntimeError:
+        return True
+    finally:
+        resource.setrlimit(resource.RLIMIT_NPROC, limits)
+    return False
 
 
 def _load(modules: list[tuple[str, str]], entry: str) -> Callable[[Channel], object]:

@@ -86,8 +86,11 @@ class Interpreter:
             stdin.write(source.encode())
 
     def _await_ready(self) -> None:
-        if _received(self._control, _START_WITHIN_S)[0] != b"ready":
+        message = _received(self._control, _START_WITHIN_S)[0]
+        if not message.startswith(b"ready"):
             raise self._refused("the sandboxed interpreter did not start")
+        self.limits_threads = message == b"ready"
+        """Whether the kernel counts the threads of its user against a limit."""
 
     def _refused(
         self, what: str, found: str = "", kind: type[SandboxError] = SandboxError

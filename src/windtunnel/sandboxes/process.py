@@ -60,7 +60,13 @@ class ProcessSandbox:
         """What keeps a cell in, in one sentence that names what does not."""
         tier = self._settled()
         assert self._groups is not None
-        return tiers.isolation(tier, self._refusals, self._groups.counted, self._groups.refusal)
+        return tiers.isolation(
+            tier,
+            self._refusals,
+            self._groups.counted,
+            self._groups.refusal,
+            limits_threads=self._zygote is not None and self._zygote.limits_threads,
+        )
 
     @property
     def tier(self) -> str:

@@ -137,12 +137,20 @@ def _unused_user() -> int:
     return max(max(ends, default=2) - 2 - secrets.randbelow(4096), 1)
 
 
-def isolation(tier: Tier, refusals: list[str], counted: tuple[str, ...], ungrouped: str) -> str:
+def isolation(
+    tier: Tier,
+    refusals: list[str],
+    counted: tuple[str, ...],
+    ungrouped: str,
+    *,
+    limits_threads: bool,
+) -> str:
     """In one sentence what keeps a cell of this tier in, and what does not.
 
     :param refusals: why no better tier works here.
     :param counted: what control groups count.
     :param ungrouped: why they count nothing.
+    :param limits_threads: whether the kernel counts the threads of the interpreter's user.
     """
     kept = [_FILTER if tier.filter_for(1) else "resource limits alone, no seccomp filter"]
     weaker = ["it shares this machine's kernel"]
@@ -161,7 +169,7 @@ def isolation(tier: Tier, refusals: list[str], counted: tuple[str, ...], ungroup
         kept.append(f"control groups for {' and '.join(counted)}")
     else:
         weaker.append(f"no control group counts its memory ({ungrouped})")
-    if "pids" not in counted and not _threads_are_limited(tier):
+    if "pids" not in counted and not (tier.as_root or (tier.forks and limits_threads)):
         weaker.append("its threads are not counted")
     why = f" (no better tier: {'; '.join(refusals)})" if refusals else ""
     return f"{start} with {', '.join(kept)}; what it does not keep: {', '.join(weaker)}{why}"
@@ -178,8 +186,3 @@ def _plain_weaknesses(filtered: bool, landlocked: bool) -> list[str]:
     if not filtered:
         found.append("it reaches the network and signals this user's processes")
     return found
-
-
-def _threads_are_limited(tier: Tier) -> bool:
-    """Whether RLIMIT_NPROC holds: not for root's own user, nor where others count with it."""
-    return tier.forks and (tier.as_root or os.geteuid() != 0)
