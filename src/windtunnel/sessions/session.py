@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import textwrap
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -455,8 +456,13 @@ def _value(result: ExecResult) -> Any:
 
 
 def _run(code: str, inputs: Mapping[str, Any] | None) -> Work:
-    given = dict(inputs or {})
-    return lambda guest, host, limits: guest.run(code, inputs=given, limits=limits, host=host)
+    given, text = dict(inputs or {}), _without_margin(code)
+    return lambda guest, host, limits: guest.run(text, inputs=given, limits=limits, host=host)
+
+
+def _without_margin(code: str) -> str:
+    """Code as it stands in an indented literal of a test, which no engine would take."""
+    return textwrap.dedent(code) if code.lstrip("\n")[:1] in (" ", "\t") else code
 
 
 def _call(function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Work:
