@@ -117,7 +117,7 @@ class WeakMachinery:
 
     def revoke(self, context: WeakContext, token: Any) -> None:
         for one in context.tokens:
-            if one == token or one.type == token:
+            if one is token or one.type == token:  # it holds copies
                 one.revoked = True
                 return
 

@@ -62,7 +62,7 @@ class Ground:
         self.root = self.folder / "root"
         self.planted = self.folder / "planted"
         self.secret_file = self.folder / "secret.txt"
-        self._expected: dict[str, tuple[int, ...]] = {}
+        self._expected: dict[str, tuple[int, ...]] | None = None
         self.secret = secrets.token_hex(16)
         self.marker = f"{3000 + secrets.randbelow(1000)}.{secrets.randbelow(10**6):06}"
         self._server = socket.create_server(("127.0.0.1", 0), backlog=16)
@@ -105,7 +105,7 @@ class Ground:
 
     def _found(self) -> dict[str, tuple[int, ...]]:
         """Every file, folder and link, with what changes when it is touched."""
-        found = {}
+        found: dict[str, tuple[int, ...]] = {}
         for entry in self.folder.rglob("*"):
             seen = entry.lstat()
             found[str(entry)] = (seen.st_mode, seen.st_ino, seen.st_size, seen.st_mtime_ns)

@@ -20,8 +20,9 @@ from windtunnel.sessions.confinement.model import Canary
 from windtunnel.sessions.confinement.terms import Factory, Terms, close_of
 from windtunnel.sessions.protocol import Executor, Limits
 
-_WINDOW_S = 0.05
-_CALM = 0.4
+_WINDOW_S = 0.1
+_CALM = 0.05
+"""The share of a window that who does nothing may work, and a starved loop does not stay below."""
 
 
 class Stage:
