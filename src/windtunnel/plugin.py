@@ -364,7 +364,8 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     """A session of the engine that the marker `session` or the setting `engine` names."""
     from windtunnel.sessions import fixtures
 
-    yield from fixtures.session(request)
+    engine, simulated = _engine(request)
+    yield from fixtures.session(request, engine, simulated=simulated)
 
 
 @pytest.fixture
@@ -372,4 +373,15 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     """An executor of that engine; code has the capabilities that `execute` is given."""
     from windtunnel.sessions import fixtures
 
-    yield from fixtures.executor(request)
+    engine, simulated = _engine(request)
+    yield from fixtures.executor(request, engine, simulated=simulated)
+
+
+def _engine(request: pytest.FixtureRequest) -> tuple[str, bool]:
+    """The setting `engine`, and whether the test is a simulated one."""
+    from windtunnel.run.session import STATE
+    from windtunnel.run.simulated import PLAN
+
+    state = request.config.stash.get(STATE, None)
+    engine = state.settings.engine if state is not None else "monty"
+    return engine, PLAN in request.node.stash

@@ -58,13 +58,19 @@ def capabilities(request: pytest.FixtureRequest) -> Iterator[CapabilityContext]:
     root.close()
 
 
-def session(request: pytest.FixtureRequest) -> Iterator[Session]:
-    """Body of the fixture ``session``."""
+def session(
+    request: pytest.FixtureRequest, engine: str = "monty", *, simulated: bool = False
+) -> Iterator[Session]:
+    """Body of the fixture ``session``.
+
+    :param engine: what it is a session of where the test does not say.
+    :param simulated: whether the test is a simulated one.
+    """
     item = request.node
     wanted = _wanted(request)
     held: Grants = request.getfixturevalue("capabilities")
     opened = opened_session(
-        _engine(request, wanted),
+        _engine(request, wanted.engine, engine, simulated),
         functions=wanted.functions,
         capabilities=held,
         limits=wanted.limits,
@@ -73,12 +79,14 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     yield from _lent(item, opened)
 
 
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    """Body of the fixture ``executor``."""
+def executor(
+    request: pytest.FixtureRequest, engine: str = "monty", *, simulated: bool = False
+) -> Iterator[Executor]:
+    """Body of the fixture ``executor``; the parameters are the same."""
     item = request.node
     wanted = _wanted(request)
     opened = opened_executor(
-        _engine(request, wanted),
+        _engine(request, wanted.engine, engine, simulated),
         functions=wanted.functions,
         limits=wanted.limits,
         name=item.name,
@@ -87,8 +95,9 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
 
 
 def _lent(item: Any, opened: Any) -> Iterator[Any]:
-    if isinstance(opened, Double):
-        _body(item).doubles.append(opened)
+    double = opened
+    if isinstance(double, Double):
+        _body(item).doubles.append(double)
     try:
         yield opened
     finally:
@@ -117,13 +126,14 @@ def _wanted(request: pytest.FixtureRequest) -> Wanted:
 def _named(args: tuple[Any, ...]) -> dict[str, Any]:
     if not args:
         return {}
-    if len(args) > 1 or not isinstance(args[0], str):
+    engine, *rest = args
+    if rest or not isinstance(engine, str):
         raise UsageError(
             "the marker session takes the engine's name, and the rest by name",
             found=f"session({', '.join(map(repr, args))})",
             fix='write session("process", functions=[...], capabilities=[...])',
         )
-    return {"engine": args[0]}
+    return {"engine": engine}
 
 
 def _read(given: Mapping[str, Any]) -> Wanted:
@@ -164,32 +174,19 @@ def _renewed(token: CapabilityToken) -> CapabilityToken:
     return CapabilityToken(token.type, token.all_constraints)
 
 
-def _engine(request: pytest.FixtureRequest, wanted: Wanted) -> str:
-    if _is_simulated(request):
-        if wanted.engine and not is_double(wanted.engine):
-            _refuse(
-                request,
-                UsageError(
-                    "no engine runs in the simulated world, whose time and threads it would escape",
-                    found=f"engine={wanted.engine!r} and a simulated test",
-                    fix=f"leave the engine out, or name {DOUBLES[0]!r}; or take `simulated` off",
-                ),
-            )
-        return DOUBLES[0]
-    return wanted.engine or _setting(request.config)
-
-
-def _setting(config: pytest.Config) -> str:
-    from windtunnel.run.session import STATE
-
-    state = config.stash.get(STATE, None)
-    return state.settings.engine if state is not None else "monty"
-
-
-def _is_simulated(request: pytest.FixtureRequest) -> bool:
-    from windtunnel.run.simulated import PLAN
-
-    return PLAN in request.node.stash
+def _engine(request: pytest.FixtureRequest, wanted: str, default: str, simulated: bool) -> str:
+    if not simulated:
+        return wanted or default
+    if wanted and not is_double(wanted):
+        _refuse(
+            request,
+            UsageError(
+                "no engine runs in the simulated world, whose time and threads it would escape",
+                found=f"engine={wanted!r} and a simulated test",
+                fix=f"leave the engine out, or name {DOUBLES[0]!r}; or take `simulated` off",
+            ),
+        )
+    return DOUBLES[0]
 
 
 def _refuse(request: pytest.FixtureRequest, error: UsageError) -> NoReturn:

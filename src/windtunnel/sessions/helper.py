@@ -446,8 +446,10 @@ def _close(thing: Session | Executor) -> None:
     close: Any = getattr(thing, "close_sync", None)
     if close is not None:
         close()
-    elif hasattr(thing, "close"):
-        blocking(thing.close)
+        return
+    close = getattr(thing, "close", None)
+    if close is not None:
+        blocking(close)
 
 
 __all__ = ["ANYTHING", "IntegrationTestHelper"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from windtunnel.core.clock import Clock
@@ -233,7 +233,7 @@ class MockREPLSession(Double):
             self.python_namespace[name] = crossed(value)
             self._remember(asked, Answer(source="namespace"))
 
-    def reset(self, *, scripts: bool = False) -> Coroutine[Any, Any, None]:
+    def reset(self, *, scripts: bool = False) -> CoroutineType[Any, Any, None]:
         """Forget every name and the history; capabilities, function mocks and scripts stay, and
         begin again. What the test set since (``should_fail`` ...) is as at first.
 
@@ -245,16 +245,16 @@ class MockREPLSession(Double):
             self._begin_anew(scripts)
             self._names.reset(mocks=scripts)
             self._history.clear()
-        return _Done()
+        return _done()
 
     def reset_sync(self) -> None:
         """The same."""
         _ = self.reset()
 
-    def close(self) -> Coroutine[Any, Any, None]:
+    def close(self) -> CoroutineType[Any, Any, None]:
         """End the session; what was executed stays on record. Twice is allowed; awaiting too."""
         self._closed = True
-        return _Done()
+        return _done()
 
     def close_sync(self) -> None:
         """The same."""
@@ -361,6 +361,10 @@ def _value(result: MockExecutionResult) -> Any:
     if not result.ok:
         raise GuestError(result.error_type, result.error)
     return result.value
+
+
+def _done() -> CoroutineType[Any, Any, None]:
+    return cast("CoroutineType[Any, Any, None]", _Done())
 
 
 class _Done(Coroutine[Any, Any, None]):

@@ -1,5 +1,8 @@
 """The subject of a law about executors and sessions, and what the laws share."""
 
+# A law in a contract's body takes the subject, where a method takes itself.
+# pyright: reportGeneralTypeIssues=false
+
 from __future__ import annotations
 
 import copy
@@ -201,7 +204,7 @@ def crossing(language: Language) -> SearchStrategy[Any]:
         from hypothesis import strategies as st
     except ImportError as error:
         raise MissingExtraError("laws", needed_for="a law that draws values") from error
-    leaf = (
+    leaf: SearchStrategy[Any] = (
         st.none()
         | st.booleans()
         | st.integers()

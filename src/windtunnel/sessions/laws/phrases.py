@@ -123,7 +123,9 @@ STARLARK = dataclasses.replace(
         "[0 for a in range(10000000) for b in range(10000000) if a < 0]",
         error_type="TimeoutError",
     ),
-    spins=Phrase("def spin():\n    return [0 for a in range(10000000) for b in range(10000000) if a < 0]"),
+    spins=Phrase(
+        "def spin():\n    return [0 for a in range(10000000) for b in range(10000000) if a < 0]"
+    ),
 )
 """Starlark, which has one type of error for what code does wrong."""
 
