@@ -6,10 +6,12 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -19,12 +21,12 @@ from windtunnel.models.laws import laws_of
 
 
 @contextmanager
-def serving(*options: str) -> Iterator[dict[str, str]]:
+def serving(*options: str, errors: TextIO | None = None) -> Iterator[dict[str, str]]:
     """The command, running; the environment it prints."""
     child = subprocess.Popen(
         [sys.executable, "-m", "windtunnel", "models", "serve", *options],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.PIPE if errors is None else errors,
         text=True,
     )
     assert child.stdout is not None
@@ -39,9 +41,9 @@ def serving(*options: str) -> Iterator[dict[str, str]]:
         yield found
     finally:
         child.send_signal(signal.SIGTERM)
-        _, errors = child.communicate(timeout=20)
-    assert child.returncode == 0, errors
-    assert "requests" in errors
+        _, told = child.communicate(timeout=20)
+    assert child.returncode == 0, told
+    assert errors is not None or "requests" in told
 
 
 def chat(url: str, text: str) -> str:
@@ -60,6 +62,28 @@ def test_it_serves_scripts_of_a_file_until_it_is_stopped(tmp_path: Path):
         assert chat(found["url"], "anything else")
 
 
+def test_a_file_that_is_wrong_when_it_is_read_again_is_told_and_the_scripts_stay(tmp_path: Path):
+    file = tmp_path / "scripts.yaml"
+    file.write_text("- {on: {text: hello}, reply: one}")
+    told = tmp_path / "told"
+    with told.open("w") as errors, serving("--scripts", str(file), errors=errors) as found:
+        assert chat(found["url"], "hello") == "one"
+        file.write_text("- {on: {txt: hello}, reply: two}")
+        wait_until(lambda: chat(found["url"], "hello") == "one" and "'txt'" in told.read_text())
+        file.write_text("- {on: {text: hello}, reply: three}")
+        wait_until(lambda: chat(found["url"], "hello") == "three")
+    assert "did you mean text?" in told.read_text()
+    assert "the scripts read before stay in use" in told.read_text()
+    assert "scripts.yaml read again: 1 scripts" in told.read_text()
+
+
+def wait_until(so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -69,6 +93,7 @@ def test_it_serves_scripts_of_a_file_until_it_is_stopped(tmp_path: Path):
         (["--cassette", "nowhere.yaml"], "there is no such cassette"),
         (["--seed", "x"], "a seed is a whole number"),
         (["--port", "x"], "invalid int value"),
+        (["--port", "70000"], "a number from 0 to 65535"),
     ],
 )
 def test_wrong_options_get_one_clear_error(capsys, options, told):

@@ -122,6 +122,12 @@ def test_bytes_that_are_no_request_get_status_400_and_are_hung_up_on(server, dat
     assert "error" in json.loads(found.partition(b"\r\n\r\n")[2])
 
 
+def test_a_client_of_http_2_is_told_what_is_spoken(server):
+    data = exchange(server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert data.startswith(b"HTTP/1.1 505 HTTP Version Not Supported")
+    assert b"HTTP/1.1 is" in data
+
+
 def test_a_client_that_says_it_is_done_writing_still_gets_its_answer(server):
     server.on("slow").reply("slow", latency=0.02)
     with socket.create_connection((server.host, server.port), timeout=10) as client:

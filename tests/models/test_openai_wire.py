@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 import zlib
@@ -553,3 +554,24 @@ MAGIC = {
 def test_a_file_begins_as_its_format_does(form):
     data = sound(form) if form in FORMATS else picture(form, 8, 8)
     assert data.startswith(MAGIC[form])
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (9, 17), (1536, 1024)])
+def test_a_picture_has_the_size_that_was_asked_for(width, height):
+    jpeg = picture("jpeg", width, height)
+    frame = jpeg.index(b"\xff\xc0")
+    assert struct.unpack_from(">HH", jpeg, frame + 5) == (height, width)
+    webp = picture("webp", width, height)
+    bits = int.from_bytes(webp[21:25], "little")
+    assert ((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1) == (width, height)
+    assert len(webp) == 8 + int.from_bytes(webp[4:8], "little")
+
+
+def test_a_flac_file_has_a_tenth_of_a_second_in_it():
+    data = sound("flac")
+    bits = int.from_bytes(data[18:26], "big")
+    rate, samples = bits >> 44, bits & (1 << 36) - 1
+    assert (rate, samples) == (24_000, 2_400)
+    assert data[26:42] == hashlib.md5(bytes(2 * samples)).digest()
+    least, most = data[12:15], data[15:18]
+    assert int.from_bytes(least, "big") == int.from_bytes(most, "big") == len(data) - 42

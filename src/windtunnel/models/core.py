@@ -19,6 +19,7 @@ from windtunnel.core.faults import Fault, FaultPlan
 from windtunnel.core.seed import Seed, run_seed
 from windtunnel.models import answers, faults, tokens
 from windtunnel.models.clock import WORLD_CLOCK
+from windtunnel.models.cors import preflight
 from windtunnel.models.dialects import ALL, Dialect, dialect
 from windtunnel.models.framing import Framer
 from windtunnel.models.journal import Firsts, Journal, Recorded
@@ -181,6 +182,8 @@ class ModelCore:
         else:
             known = None
             spoken, endpoint, params = self._routes.find(request)
+            if request.method == "OPTIONS" and (allowed := preflight(request)) is not None:
+                return self._out(spoken, recorded, allowed)  # browsers ask without a key
         recorded.dialect, recorded.endpoint = spoken.name, endpoint
         try:
             self._admit(spoken, recorded)

@@ -127,9 +127,7 @@ class FixtureServer(ModelServer):
             pytest.fail("\n".join(f"model_server: {why}" for why in complaints), pytrace=False)
 
 
-def _in_loop(
-    loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arguments: Any
-) -> None:
+def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arguments: Any) -> None:
     """Have something done in a loop: at once where that is the running one, else soon."""
     try:
         here = asyncio.get_running_loop() is loop

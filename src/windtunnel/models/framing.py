@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
-from windtunnel.models import heads
+from windtunnel.models import cors, heads
 from windtunnel.models.dialects import Dialect
 from windtunnel.models.pace import Pace
 from windtunnel.models.protocol import (
@@ -35,6 +35,8 @@ class Framer:
         self._spoken = spoken
         self._state = state
         self._constant: dict[tuple[int, str], tuple[int, bytes]] = {}
+        self._headers: object = None
+        self._foreign = False  # whether a page of another origin sends these headers
         self._id_name = spoken.request_id_header.encode()
         self._unlimited = (*spoken.headers, *spoken.rate_headers(_UNLIMITED))
 
@@ -53,6 +55,11 @@ class Framer:
         :param rate: what is left of the client's allowance, None where nothing is limited.
         """
         head = self._head(response, rate)
+        if request.headers is not self._headers:  # of one client they are one object, see `wire`
+            self._headers = request.headers
+            self._foreign = bool(request.header("origin"))
+        if self._foreign:
+            head += cors.ALLOWED
         ending: Ending = "keep"
         if not request.keep_alive:
             head += b"connection: close\r\n"

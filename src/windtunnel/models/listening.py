@@ -13,7 +13,7 @@ import socket
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from windtunnel.core.errors import ResourceError
+from windtunnel.core.errors import ResourceError, UsageError
 from windtunnel.models.connection import Connection
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def bound(host: str, port: int) -> socket.socket:
     """A socket bound to that address and listening.
 
     :raises ResourceError: when it cannot be had.
+    :raises UsageError: when there is no such port.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -35,7 +36,10 @@ def bound(host: str, port: int) -> socket.socket:
         sock.setblocking(False)
         sock.bind((host, port))
         sock.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
+    except OverflowError:
+        sock.close()
+        raise UsageError("a port is a number from 0 to 65535", found=str(port)) from None
+    except OSError as error:
         sock.close()
         raise ResourceError(
             "a model server cannot listen there",

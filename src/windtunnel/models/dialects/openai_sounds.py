@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from functools import lru_cache
 
@@ -72,10 +73,17 @@ def _aac() -> bytes:
 
 
 def _flac() -> bytes:
-    """A stream of no samples: its STREAMINFO alone."""
-    rate_channels_bits = _RATE << 44 | 15 << 36  # 20, 3, 5 and 36 bits; no samples
-    info = struct.pack(">HH", 4096, 4096) + bytes(6) + struct.pack(">Q", rate_channels_bits)
-    return b"fLaC\x80\x00\x00\x22" + info + bytes(16)
+    """One channel of 16-bit samples (RFC 9639): STREAMINFO, and one frame of zeros."""
+    frame = b"\xff\xf8"  # sync, blocks of one size
+    frame += bytes((7 << 4 | 7, 0x08, 0x00))  # size below, 24 kHz, one channel of 16 bits, frame 0
+    frame += struct.pack(">H", _SAMPLES - 1)
+    frame += bytes((_remainder(frame, 8, 0x07),))
+    frame += b"\x00\x00\x00"  # a constant subframe: this sample, all along
+    frame += struct.pack(">H", _remainder(frame, 16, 0x8005))
+    info = struct.pack(">HH", _SAMPLES, _SAMPLES) + len(frame).to_bytes(3, "big") * 2
+    info += struct.pack(">Q", _RATE << 44 | 15 << 36 | _SAMPLES)  # 20, 3, 5 and 36 bits
+    info += hashlib.md5(_pcm(), usedforsecurity=False).digest()
+    return b"fLaC\x80\x00\x00\x22" + info + frame
 
 
 def _opus() -> bytes:
@@ -90,15 +98,15 @@ def _page(packet: bytes, flags: int, position: int, number: int) -> bytes:
     """One Ogg page (RFC 3533) with one packet of fewer than 255 bytes."""
     head = b"OggS" + struct.pack("<BBqII", 0, flags, position, 1, number)
     rest = bytes((1, len(packet))) + packet
-    checksum = _crc(head + bytes(4) + rest)
+    checksum = _remainder(head + bytes(4) + rest, 32, 0x04C11DB7)
     return head + struct.pack("<I", checksum) + rest
 
 
-def _crc(data: bytes) -> int:
-    """Ogg's checksum: polynomial 0x04c11db7, neither reflected nor inverted."""
-    crc = 0
+def _remainder(data: bytes, bits: int, polynomial: int) -> int:
+    """A cyclic redundancy check of so many bits, neither reflected nor inverted."""
+    crc, top = 0, 1 << bits - 1
     for byte in data:
-        crc ^= byte << 24
+        crc ^= byte << bits - 8
         for _ in range(8):
-            crc = (crc << 1 ^ 0x04C11DB7 if crc & 0x80000000 else crc << 1) & 0xFFFFFFFF
+            crc = (crc << 1 ^ polynomial if crc & top else crc << 1) & 2 * top - 1
     return crc
