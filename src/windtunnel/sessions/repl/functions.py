@@ -51,8 +51,10 @@ def getenv(name: str) -> str | None:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, *rest: Any) -> None:
-        raise urllib.error.HTTPError(req.full_url, code, f"{msg} (not followed)", rest[0], fp)
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> None:
+        raise urllib.error.HTTPError(req.full_url, code, f"{msg} (not followed)", headers, fp)
 
 
 FUNCTIONS: tuple[HostFunction, ...] = (read_file, list_dir, write_file, fetch, getenv)
