@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from windtunnel.bench.target import Reference, Target
@@ -22,43 +22,27 @@ class ProcessFailedError(WindtunnelError):
     """A process that measured died before it answered."""
 
 
-def run(
-    target: Target,
-    order: Order,
-    name: str,
-    *,
-    wrapper: Sequence[str] = (),
-    env: Mapping[str, str] | None = None,
-) -> Answer:
+def run(target: Target, order: Order, name: str) -> Answer:
     """Have an order carried out in a process of its own, and wait for the answer.
 
-    :param wrapper: a command that runs the interpreter, such as perf's.
-    :param env: the environment of a fresh interpreter; this process's where not given.
     :raises UsageError: where the function is not found or could not be run.
     :raises ProcessFailedError: where the process died.
     """
     if isinstance(target, Reference):
-        answer = _in_fresh(target, order, name, wrapper, env)
+        answer = _in_fresh(target, order, name)
     else:
         answer = _in_fork(target, order, name)
     return checked(answer, name)
 
 
-def _in_fresh(
-    target: Reference,
-    order: Order,
-    name: str,
-    wrapper: Sequence[str],
-    env: Mapping[str, str] | None,
-) -> Answer:
+def _in_fresh(target: Reference, order: Order, name: str) -> Answer:
     order = {**order, "target": dataclasses.asdict(target)}
     read, write = os.pipe()
     with Scope(f"measuring {name}", house=True) as scope, os.fdopen(read, "rb") as pipe:
         try:
             child = scope.child(
-                [*wrapper, sys.executable, "-m", "windtunnel.bench.worker", str(write)],
+                [sys.executable, "-m", "windtunnel.bench.worker", str(write)],
                 name=f"measuring {name}",
-                env=env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(write,),

@@ -126,9 +126,7 @@ class PerformanceTester:
             for subject, kept in turn if number % 2 else reversed(turn):
                 warmup: int | str = 2 if number else 5
                 kept.append(
-                    await self._measure(
-                        subject, args, iterations=each, warmup=warmup, memory=not number
-                    )
+                    await self._measure(subject, args, iterations=each, warmup=warmup, memory=False)
                 )
         return _overhead(joined(longer), joined(shorter))
 
@@ -150,8 +148,8 @@ class PerformanceTester:
                         iterations=max(1, iterations // rounds), memory=not number,
                     )
                 )  # fmt: skip
-        joined = {name: joined(results) for name, results in taken.items()}
-        return dict(sorted(joined.items(), key=lambda item: item[1].median))
+        whole = {name: joined(results) for name, results in taken.items()}
+        return dict(sorted(whole.items(), key=lambda item: item[1].median))
 
     async def _measure(self, subject: Subject, args: tuple[Any, ...], **options: Any) -> Result:
         if isinstance(subject, str):

@@ -64,26 +64,7 @@ def _sample(fn: Callable[..., Any], order: Order) -> Answer:
     return samples(fn, **{name: order[name] for name in options})
 
 
-def _calls(fn: Callable[..., Any], order: Order) -> Answer:
-    from windtunnel.bench.callers import call
-    from windtunnel.bench.tally import Job
-    from windtunnel.bench.target import is_async
-    from windtunnel.core import REAL_CLOCK
-
-    job = Job(calls=order["calls"], inner=order["calls"])
-    if is_async(fn):
-        import asyncio
-
-        from windtunnel.bench.callers import call_async
-
-        tally = asyncio.run(call_async(fn, job, REAL_CLOCK))
-    else:
-        tally = call(fn, job, REAL_CLOCK)
-    return {"error": next(iter(tally.errors), "")}
-
-
 _TASKS: dict[str, Callable[[Callable[..., Any], Order], Answer]] = {
-    "calls": _calls,
     "measure": _measure,
     "sample": _sample,
 }

@@ -104,6 +104,8 @@ def _matched(candidate: Reference, baseline: Reference) -> list[tuple[Reference,
         return [(candidate, baseline)]
     if candidate.qualname:
         return [(candidate, dataclasses.replace(baseline, qualname=candidate.qualname))]
+    if baseline.qualname:
+        return [(dataclasses.replace(candidate, qualname=baseline.qualname), baseline)]
     theirs = {reference.qualname: reference for reference in functions_of(baseline)}
     pairs = [(it, theirs[it.qualname]) for it in functions_of(candidate) if it.qualname in theirs]
     if not pairs:
