@@ -109,13 +109,24 @@ def test_cpu_that_was_taken_counts_against_the_token_and_those_above_it(context)
 def test_code_gets_the_lower_of_its_limits_and_what_the_token_leaves(context):
     context.grant("execute", memory_mb=64.9, cpu_s=2)
     asked = Limits(timeout_s=10, memory_mb=256, recursion=7, output_bytes=8)
-    assert context.limits(asked) == Limits(timeout_s=2, memory_mb=64, recursion=7, output_bytes=8)
-    context.take("execute").charge(cpu_s=1.5)
-    assert context.limits(asked).timeout_s == 0.5
+    limits, use = context.execution(asked)
+    assert limits == Limits(timeout_s=2, memory_mb=64, recursion=7, output_bytes=8)
+    use.charge(cpu_s=1.5)
+    assert context.execution(asked)[0].timeout_s == 0.5
     small = Limits(timeout_s=0.1, memory_mb=32)
-    assert context.limits(small) == small
-    assert context.limits(Limits(timeout_s=None, memory_mb=None)).memory_mb == 64
-    assert CapabilityContext("free").limits(asked) == asked
+    assert context.execution(small)[0] == small
+    assert context.execution(Limits(timeout_s=None, memory_mb=None))[0].memory_mb == 64
+    assert CapabilityContext("free").execution(asked) == (asked, None)
+
+
+def test_an_execution_is_a_use_and_none_is_without_bounds_when_they_are_used_up(context):
+    context.grant("execute", uses=2, memory_mb=64)
+    context.execution(Limits())
+    # What bounds is no permission: who inherits nothing is bounded all the same.
+    context.child("guest", inherit=False).execution(Limits())
+    for one in (context, context.child("a"), context.child("b", inherit=False)):
+        with pytest.raises(CapabilityDenied, match="used up"):
+            one.execution(Limits())
 
 
 def test_uses_are_counted_and_end(context):

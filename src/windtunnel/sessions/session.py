@@ -17,9 +17,10 @@ from windtunnel.core.errors import UsageError
 from windtunnel.sessions.callbacks import MISSING, Callback, Callbacks, OnError
 from windtunnel.sessions.capabilities.context import CapabilityContext
 from windtunnel.sessions.capabilities.current import current_context, in_scope
+from windtunnel.sessions.capabilities.held import CapabilityUse
 from windtunnel.sessions.capabilities.token import CapabilityToken
 from windtunnel.sessions.engines.naming import name_checked
-from windtunnel.sessions.errors import GuestError, SessionClosedError
+from windtunnel.sessions.errors import CapabilityDenied, GuestError, SessionClosedError
 from windtunnel.sessions.hosting import HostFunction
 from windtunnel.sessions.job import GRACE_S, Job, Work, inside
 from windtunnel.sessions.protocol import (
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 HISTORY_KEPT = 10_000
 RESET = "reset"
+BOUNDED = ("run", "call")
+"""What an execution is that a token of the type ``execute`` bounds."""
 INTERRUPTED = "InterruptedError"
 
 
@@ -303,7 +306,9 @@ class EngineSession:
         if timeout_s is not None:
             limits = dataclasses.replace(limits, timeout_s=timeout_s)
         with narrowed(self._capabilities, grants).scope() as context:
-            asked = _Asked(kind, code, context, context.limits(limits), self._clock.time(), _now())
+            asked = _Asked(kind, code, context, limits, self._clock.time(), _now())
+            if kind in BOUNDED:
+                asked.bound()
             try:
                 yield asked
             except UsageError:
@@ -333,6 +338,8 @@ class EngineSession:
             self._turns.leave()
             raise SessionClosedError(name=self.name)
         asked.began = _now()
+        if asked.refused is not None:
+            work = _refused(asked.refused)
         job = Job(self, self._guest, self._functions, work, asked.limits, self._turns.leave)
         self._job = job
         if self._closed:
@@ -345,6 +352,8 @@ class EngineSession:
             self._finalizer.detach()
             self._have(self._engine(tuple(self._functions)))
             result = job.abandoned()
+        if asked.use is not None:
+            asked.use.charge(cpu_s=result.timings.run_s)
         timings = dataclasses.replace(
             result.timings, start_s=result.timings.start_s + asked.began - asked.at
         )
@@ -395,6 +404,15 @@ class _Asked:
     started: float
     at: float
     began: float = 0.0
+    use: CapabilityUse | None = None
+    refused: CapabilityDenied | None = None
+
+    def bound(self) -> None:
+        """Use a token that bounds executions, where one does."""
+        try:
+            self.limits, self.use = self.context.execution(self.limits)
+        except CapabilityDenied as denied:
+            self.refused = denied  # as it would be, had the code itself asked
 
 
 def by_name(functions: Iterable[HostFunction]) -> dict[str, HostFunction]:
@@ -447,6 +465,11 @@ def narrowed(held: CapabilityContext, grants: Grants) -> CapabilityContext:
             above = above.parent_context
         grants = grants.tokens()
     return held.child("grants", grants, inherit=False)
+
+
+def _refused(denied: CapabilityDenied) -> Work:
+    result = ExecResult(ok=False, error=str(denied), error_type="CapabilityDenied")
+    return lambda guest, host, limits: result
 
 
 def _value(result: ExecResult) -> Any:

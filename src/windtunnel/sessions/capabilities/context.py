@@ -26,8 +26,7 @@ from windtunnel.sessions.capabilities.wish import Wish
 from windtunnel.sessions.protocol import Limits
 
 EXECUTE = "execute"
-"""The type whose tokens bound what code may take: memory and CPU, see
-:meth:`CapabilityContext.limits`."""
+"""The type whose tokens bound what code may take: :meth:`CapabilityContext.execution`."""
 
 
 class CapabilityContext:
@@ -239,42 +238,35 @@ class CapabilityContext:
     ) -> CapabilityUse:
         """:meth:`use`, for who has more to count when the use is over."""
         wish = Wish(capability, resource, operation, size, memory_mb)
-        reasons = [wish.malformed] if wish.malformed else []
-        if not reasons:
-            now = self.clock.time()
-            for held in self._held(wish.capability):
-                bounds = self._gates + held.bounds
-                reason = held.refusal(wish) or ledger.count(bounds, now, wish.size)
-                if not reason:
-                    if watching.WATCHERS:
-                        watching.tell(wish.capability, wish.operation, True)
-                    return CapabilityUse(held.token, bounds, wish.judged())
-                reasons.append(reason)
-        watching.tell(wish.capability, wish.operation, False)
-        raise self.refuse(
-            wish.capability,
-            wish.resource,
-            operation=wish.operation,
-            reason="; ".join(dict.fromkeys(reasons)) or "no token of this type is held",
-        ).error()
+        return self._taken(wish, self._held(wish.capability))
 
-    def limits(self, limits: Limits, capability: str = EXECUTE) -> Limits:
-        """The limits of code that runs here: those given, or less where a token says so.
+    def execution(
+        self, limits: Limits, capability: str = EXECUTE
+    ) -> tuple[Limits, CapabilityUse | None]:
+        """Begin to run code here: the limits it has, and the use of a token that bounds it, if any.
 
-        The first live token of the type ``execute`` (or ``capability``) gives its ``memory_mb`` and
-        what is left of its ``cpu_s``, which the time on the wall is held to: code on one core takes
-        no more CPU than that.
+        Tokens of the type ``execute`` bound what code may take: their ``memory_mb``, and what is
+        left of their ``cpu_s``, to which the time on the wall is held, since code on one core takes
+        no more CPU than that. Each execution is a use. They are no permission, and hold below a
+        context that has them also where nothing is inherited.
+
+        :param limits: the limits without them.
+        :raises CapabilityDenied: where they are used up, expired or revoked.
 
         >>> context = CapabilityContext("root")
         >>> token = context.grant("execute", memory_mb=64, cpu_s=2)
-        >>> context.limits(Limits(timeout_s=10, memory_mb=256))
+        >>> limits, use = context.execution(Limits(timeout_s=10, memory_mb=256))
+        >>> limits
         Limits(timeout_s=2.0, memory_mb=64, recursion=1000, output_bytes=1000000)
+        >>> use.charge(cpu_s=1.5)
+        >>> context.execution(Limits())[0].timeout_s
+        0.5
         """
-        now = self.clock.time()
-        for held in self._held(capability):
-            if not ledger.refusal(self._gates + held.bounds, now, 0):
-                return held.limits(limits)
-        return limits
+        for context in self._upward():
+            if capability in context._entries:
+                use = self._taken(Wish(capability), context._entries[capability])
+                return use.limits(limits), use
+        return limits, None
 
     # -- taking it back
 
@@ -356,6 +348,26 @@ class CapabilityContext:
         return f"<CapabilityContext {self.path}: {', '.join(map(str, self.tokens())) or 'nothing'}>"
 
     # -- inside
+
+    def _taken(self, wish: Wish, held: Iterable[Held]) -> CapabilityUse:
+        """A use of the first of these that admits it."""
+        reasons = [wish.malformed] if wish.malformed else []
+        if not reasons:
+            now = self.clock.time()
+            for one in held:
+                reason = one.refusal(wish) or ledger.count(self._gates + one.bounds, now, wish.size)
+                if not reason:
+                    if watching.WATCHERS:
+                        watching.tell(wish.capability, wish.operation, True)
+                    return CapabilityUse(one, wish.judged())
+                reasons.append(reason)
+        watching.tell(wish.capability, wish.operation, False)
+        raise self.refuse(
+            wish.capability,
+            wish.resource,
+            operation=wish.operation,
+            reason="; ".join(dict.fromkeys(reasons)) or "no token of this type is held",
+        ).error()
 
     def _upward(self) -> Iterator[CapabilityContext]:
         context: CapabilityContext | None = self

@@ -61,29 +61,34 @@ def _least(limit: Any, others: list[Any]) -> Any:
 class CapabilityUse:
     """One use that was admitted.
 
-    :param token: the token that admitted it.
     :param resource: the resource in the form that was judged: a path normalised, with symbolic
         links followed where a constraint asks for that; anything else as it was asked for.
     """
 
-    __slots__ = ("_bounds", "resource", "token")
+    __slots__ = ("_held", "resource")
 
-    def __init__(
-        self, token: CapabilityToken, bounds: tuple[ledger.Bound, ...], resource: str
-    ) -> None:
-        self.token = token
+    def __init__(self, held: Held, resource: str = "") -> None:
         self.resource = resource
-        self._bounds = bounds
+        self._held = held
+
+    @property
+    def token(self) -> CapabilityToken:
+        """The token that admitted it."""
+        return self._held.token
+
+    def limits(self, limits: Limits) -> Limits:
+        """Limits of code that runs by this use: those given, or less."""
+        return self._held.limits(limits)
 
     @property
     def meters_cpu(self) -> bool:
         """Whether some bound counts the CPU that the use takes."""
-        return any(bound.cpu_s is not None for bound in self._bounds)
+        return any(bound.cpu_s is not None for bound in self._held.bounds)
 
     def charge(self, *, cpu_s: float) -> None:
         """Count CPU seconds that the use took. It was begun and may end; the next is refused
         when they were too many."""
-        ledger.charge(self._bounds, cpu_s)
+        ledger.charge(self._held.bounds, cpu_s)
 
 
 __all__ = ["CapabilityUse", "Held"]

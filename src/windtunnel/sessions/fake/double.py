@@ -57,6 +57,21 @@ class Execution:
     budget: Budget
 
 
+@contextlib.contextmanager
+def _bounded(asked: Execution) -> Iterator[None]:
+    """Within what a token of the type ``execute`` leaves, where one bounds it."""
+    if asked.kind not in ("run", "call"):
+        yield
+        return
+    limits, use = asked.context.execution(Limits(timeout_s=asked.budget.timeout_s))
+    asked.budget.timeout_s = limits.timeout_s
+    try:
+        yield
+    finally:
+        if use is not None:
+            use.charge(cpu_s=asked.budget.spent_s())
+
+
 class Double:
     """The settings, scripts and history of a double.
 
@@ -177,18 +192,18 @@ class Double:
         if timeout_s is not None:
             limits = dataclasses.replace(limits, timeout_s=timeout_s)
         given: dict[str, Any] = crossed(dict(inputs or {}))
-        budget = Budget(self._clock, context.limits(limits).timeout_s)
+        budget = Budget(self._clock, limits.timeout_s)
         return Execution(kind, code, context, timeout_s, given, budget)
 
     async def _carry_out(self, asked: Execution, steps: Steps[Answer]) -> MockExecutionResult:
         """Carry the steps out; what ends them is the answer."""
-        with self._ended(asked) as ending:
+        with self._ended(asked) as ending, _bounded(asked):
             await checkpoint()
             ending.append(await drive(steps, asked.budget))
         return self._remember(asked, ending[0])
 
     def _carry_out_sync(self, asked: Execution, steps: Steps[Answer]) -> MockExecutionResult:
-        with self._ended(asked) as ending:
+        with self._ended(asked) as ending, _bounded(asked):
             ending.append(drive_sync(steps, asked.budget))
         return self._remember(asked, ending[0])
 
