@@ -115,6 +115,13 @@ class GuestContract(laws.Contract):
             await close()
 
     @laws.law
+    async def code_may_have_a_margin(asked: Asked) -> None:
+        """Code in an indented literal runs as it is meant."""
+        answer = asked.language.answer
+        indented = dataclasses.replace(answer, code=f"\n    {answer.code}\n")
+        await asked.expect(indented)
+
+    @laws.law
     async def a_value_is_the_callers_own(asked: Asked) -> None:
         """Changing a value that was given changes nothing of what is given next."""
         first = await asked.expect(asked.language.fresh)
