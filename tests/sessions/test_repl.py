@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import stat
+import threading
 
 import pytest
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import DummyInput
+from prompt_toolkit.output import DummyOutput
 
 from windtunnel import sessions
 from windtunnel.core import UsageError
@@ -14,6 +19,7 @@ from windtunnel.sessions.repl.functions import FUNCTIONS
 from windtunnel.sessions.repl.granting import parse_grant
 from windtunnel.sessions.repl.screen import printable
 from windtunnel.sessions.repl.shell import Shell
+from windtunnel.sessions.repl.terminal import Terminal
 
 
 class Paper:
@@ -218,15 +224,36 @@ async def test_a_benchmark_counts_failures_and_reset_forgets() -> None:
     assert shell.failures == 2
 
 
+def test_a_redirect_leads_nowhere() -> None:
+    class Pages(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302 if self.path == "/away" else 200)
+            self.send_header("Location", "/secret")
+            self.end_headers()
+            self.wfile.write("héllo".encode())
+
+        def log_message(self, format, *args):
+            pass
+
+    here = sessions.CapabilityToken(
+        "net.connect", sessions.CapabilityConstraint(hosts="127.0.0.1", resources="/*")
+    )
+    with (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server,
+        sessions.open("monty", functions=FUNCTIONS, capabilities=[here]) as session,
+    ):
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        results = [session.run_sync(f"fetch('{url}{path}')") for path in ("/a", "/away")]
+        results.append(session.run_sync("fetch('file:///etc/passwd')"))
+        server.shutdown()
+    assert results[0].value == "héllo"
+    assert (results[1].error_type, results[2].error_type) == ("HTTPError", "CapabilityDenied")
+    assert "not followed" in results[1].error
+
+
 @pytest.mark.asyncio
-async def test_a_folder_that_cannot_hold_a_history_is_said_and_no_more(tmp_path, capsys) -> None:
-    pytest.importorskip("prompt_toolkit", reason="missing tool: prompt_toolkit")
-    from prompt_toolkit.application import create_app_session
-    from prompt_toolkit.input import DummyInput
-    from prompt_toolkit.output import DummyOutput
-
-    from windtunnel.sessions.repl.terminal import Terminal
-
+async def test_a_history_is_the_users_alone_and_no_more_than_said_to_be_missing(tmp_path) -> None:
     with create_app_session(input=DummyInput(), output=DummyOutput()):
         kept = tmp_path / "deep" / "history"
         Terminal("monty", list, kept)
