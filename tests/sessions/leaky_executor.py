@@ -190,6 +190,11 @@ _SAFE = ("len", "print", "str", "int", "range", "list", "dict", "hasattr", "isin
          "__name__", "property")  # fmt: skip
 
 
+def refuses(code: str) -> bool:
+    """Whether the search finds what it looks for."""
+    return _LOOKED_FOR.search(code) is not None
+
+
 class LeakyExecutor:
     """Runs code in this process, after a search of its text (``by="names"``), or without builtins
     (``by="builtins"``)."""
@@ -208,7 +213,7 @@ class LeakyExecutor:
         grants: Any = None,
         inputs: Mapping[str, Any] | None = None,
     ) -> ExecResult:
-        if self.by != "builtins" and _LOOKED_FOR.search(code):
+        if self.by != "builtins" and refuses(code):
             return ExecResult(ok=False, error="refused", error_type="SyntaxError")
         job = _Job(self, code, inputs or {}, grants)
         if self.by == "alarm":

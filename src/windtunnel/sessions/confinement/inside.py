@@ -181,7 +181,8 @@ class _Rows:
 
 def _work(order: _Order, ids: list[str], going: int) -> NoReturn:
     os.setsid()
-    going = fcntl.fcntl(going, fcntl.F_DUPFD_CLOEXEC, _ABOVE)  # away from those that guests try
+    low, going = going, fcntl.fcntl(going, fcntl.F_DUPFD_CLOEXEC, _ABOVE)
+    os.close(low)  # guests try the low numbers
     with contextlib.suppress(OSError, AttributeError):  # Linux alone has it
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     status = 1

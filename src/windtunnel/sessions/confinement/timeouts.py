@@ -149,7 +149,7 @@ _add("signal-ignored", "the alarm that is to end it is ignored", """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
         pass
-""", source="signal(7): dispositions belong to the process")  # fmt: skip
+""", source="signal(7): dispositions belong to the process", aims=Canary.LATE)  # fmt: skip
 _add("thread-left", "a thread works on when the code has ended", """
     tried()
     import threading
