@@ -14,7 +14,8 @@ from windtunnel.sessions.capabilities import current, ledger, watching
 from windtunnel.sessions.capabilities.clock import WORLD_CLOCK
 from windtunnel.sessions.capabilities.constraint import CapabilityConstraint
 from windtunnel.sessions.capabilities.held import CapabilityUse, Held
-from windtunnel.sessions.capabilities.token import CapabilityToken, known
+from windtunnel.sessions.capabilities.holdings import Holdings
+from windtunnel.sessions.capabilities.token import CapabilityToken
 from windtunnel.sessions.capabilities.violation import (
     KEPT,
     CapabilityViolation,
@@ -56,11 +57,8 @@ class CapabilityContext:
 
     __slots__ = (
         "__weakref__",
-        "_entries",
         "_frozen",
-        "_gates",
-        "_hands",
-        "_inherit",
+        "_holds",
         "_ration",
         "_violations",
         "clock",
@@ -94,15 +92,9 @@ class CapabilityContext:
                 fix="give the clock to the root",
             )
         self.clock = above or clock or WORLD_CLOCK
-        self._inherit = inherit
         self._frozen = False
-        self._entries: dict[str, tuple[Held, ...]] = {}
-        self._hands: dict[Held, ledger.Bound] = {}
-        gate = ledger.Bound(f"the context {self.path}", ledger.Account())
-        self._gates: tuple[ledger.Bound, ...] = (
-            gate,
-            *(parent_context._gates if parent_context else ()),
-        )
+        above_holds = parent_context._holds if parent_context else None
+        self._holds = Holdings(self.path, above_holds, inherit=inherit)
         self._violations: collections.deque[CapabilityViolation] = collections.deque(maxlen=KEPT)
         self.violation_count = 0
         self._ration = Ration()
@@ -130,13 +122,7 @@ class CapabilityContext:
                 "no capability context is current, and what holds nothing is given nothing",
                 fix="make a CapabilityContext and enter its scope()",
             )
-        # In one piece, so that nobody above lets go of it while it is bound to what is held there.
-        with ledger.exclusive():
-            held = self._bind(token)
-            own = self._entries.get(token.type, ())
-            if held is not None and all(one.token is not token for one in own):
-                self._entries[token.type] = (*own, held)
-        if held is None:
+        if not self._holds.add(token, self.clock.time()):
             beyond = f"{token} goes beyond what the context above holds"
             raise self.refuse(token.type, reason=beyond).error()
         return token
@@ -171,23 +157,19 @@ class CapabilityContext:
 
     def tokens(self, type: str | None = None) -> tuple[CapabilityToken, ...]:
         """The tokens in force here, of a type or of all, dead ones too."""
-        types = self.types() if type is None else (type,)
-        return tuple(held.token for one in types for held in self._held(one))
+        held = self._holds.everything() if type is None else self._holds.in_force(type)
+        return tuple(one.token for one in held)
 
     def types(self) -> tuple[str, ...]:
         """The types of which tokens are in force here, sorted."""
-        found: set[str] = set()
-        context: CapabilityContext | None = self
-        while context is not None:
-            found.update(context._entries)
-            context = context.parent_context if context._inherit else None
-        return tuple(sorted(one for one in found if self._held(one)))
+        return self._holds.types()
 
     def has_capability(self, type: str) -> bool:
         """Whether a token of that type is held that is neither used up, expired nor revoked."""
         now = self.clock.time()
         return any(
-            not ledger.refusal(self._gates + held.bounds, now, 0) for held in self._held(type)
+            not ledger.refusal(self._holds.gates + held.bounds, now, 0)
+            for held in self._holds.in_force(type)
         )
 
     # -- using it
@@ -205,8 +187,11 @@ class CapabilityContext:
         wish = Wish(capability, resource, operation, size, memory_mb)
         now = self.clock.time()
         return not wish.malformed and any(
-            not (held.refusal(wish) or ledger.refusal(self._gates + held.bounds, now, wish.size))
-            for held in self._held(wish.capability)
+            not (
+                held.refusal(wish)
+                or ledger.refusal(self._holds.gates + held.bounds, now, wish.size)
+            )
+            for held in self._holds.in_force(wish.capability)
         )
 
     def use(
@@ -238,7 +223,7 @@ class CapabilityContext:
     ) -> CapabilityUse:
         """:meth:`use`, for who has more to count when the use is over."""
         wish = Wish(capability, resource, operation, size, memory_mb)
-        return self._taken(wish, self._held(wish.capability))
+        return self._taken(wish, self._holds.in_force(wish.capability))
 
     def execution(
         self, limits: Limits, capability: str = EXECUTE
@@ -262,11 +247,11 @@ class CapabilityContext:
         >>> context.execution(Limits())[0].timeout_s
         0.5
         """
-        for context in self._upward():
-            if capability in context._entries:
-                use = self._taken(Wish(capability), context._entries[capability])
-                return use.limits(limits), use
-        return limits, None
+        bounding = self._holds.nearest(capability)
+        if bounding is None:
+            return limits, None
+        use = self._taken(Wish(capability), bounding)
+        return use.limits(limits), use
 
     # -- taking it back
 
@@ -281,18 +266,13 @@ class CapabilityContext:
         """
         if self._frozen:
             raise UsageError("no capability context is current, and nothing is held to revoke")
-        with ledger.exclusive():
-            matching = self._matching(token)
-            for held in matching:
-                self._drop(held)
-        if not matching:
-            self._revoke_handed_on(token)
+        self._holds.revoke(token)
 
     def close(self) -> None:
         """End the context: nothing is allowed any more here and in the contexts below, whoever
         still holds them. Twice is allowed."""
         if not self._frozen:
-            ledger.revoke(self._gates[0].account, "closed")
+            self._holds.close()
 
     # -- the current context
 
@@ -330,7 +310,7 @@ class CapabilityContext:
             context=self.path,
             location=location_text(current.asked_from()),
             wanted=wanted_text(capability, resource, operation),
-            held=tuple(str(held.token) for held in self._held(capability)),
+            held=tuple(str(held.token) for held in self._holds.in_force(capability)),
             time=self.clock.time(),
         )
         root = self
@@ -355,7 +335,9 @@ class CapabilityContext:
         if not reasons:
             now = self.clock.time()
             for one in held:
-                reason = one.refusal(wish) or ledger.count(self._gates + one.bounds, now, wish.size)
+                reason = one.refusal(wish) or ledger.count(
+                    self._holds.gates + one.bounds, now, wish.size
+                )
                 if not reason:
                     if watching.WATCHERS:
                         watching.tell(wish.capability, wish.operation, True)
@@ -374,89 +356,6 @@ class CapabilityContext:
         while context is not None:
             yield context
             context = context.parent_context
-
-    def _held(self, type: str) -> tuple[Held, ...]:
-        """What is in force for a type: its own, or from above where it never had its own."""
-        context: CapabilityContext | None = self
-        while context is not None:
-            own = context._entries.get(type)
-            if own is not None:
-                return own
-            context = context.parent_context if context._inherit else None
-        return ()
-
-    def _bind(self, token: CapabilityToken) -> Held | None:
-        constraints = token.all_constraints
-        bounds = tuple(one.bound for one in token.chain)
-        if self.parent_context is None:
-            return Held(self, token, constraints, bounds)
-        above = self._above(token)
-        if above is None:
-            return None
-        bounds += above.bounds + self.parent_context._hand_on(above)
-        return Held(
-            self,
-            token,
-            tuple(dict.fromkeys(constraints + above.constraints)),
-            tuple(dict.fromkeys(bounds)),
-        )
-
-    def _above(self, token: CapabilityToken) -> Held | None:
-        """What is held above that the token is, comes from, or is covered by; a live one first."""
-        assert self.parent_context is not None
-        held = self.parent_context._held(token.type)
-        for one in held:
-            if one.token in token.chain:
-                return one
-        now = self.clock.time()
-        covering = [one for one in held if one.covers(token)]
-        alive = [one for one in covering if not ledger.refusal(one.bounds, now, 0)]
-        return next(iter(alive or covering), None)
-
-    def _matching(self, token: CapabilityToken | str) -> list[Held]:
-        """What is in force here by that token, that id or that type."""
-        if isinstance(token, CapabilityToken):
-            # By account: the same token once more, unsealed, is another object.
-            held = self._held(token.type)
-            return [one for one in held if one.token.account is token.account]
-        of_type = self._held(token)
-        return list(of_type) or [
-            one for type in self.types() for one in self._held(type) if one.token.id == token
-        ]
-
-    def _drop(self, held: Held) -> None:
-        """Let go of what is in force here: for good where it is held here, else here and below."""
-        type = held.token.type
-        if held.home is self:
-            ledger.revoke(held.token.account, "revoked")
-            return
-        self._entries[type] = tuple(one for one in self._held(type) if one is not held)
-        if held in self._hands:
-            ledger.revoke(self._hands[held].account, "revoked")
-
-    def _hand_on(self, held: Held) -> tuple[ledger.Bound, ...]:
-        """What makes a token below die when a context on its way down to there lets go of it."""
-        bounds = []
-        for context in self._upward():
-            if context is held.home:
-                break
-            if held not in context._hands:
-                who = f"what {context.path} hands on of {held.token.bound.who}"
-                context._hands[held] = ledger.Bound(who, ledger.Account())
-            bounds.append(context._hands[held])
-        return tuple(bounds)
-
-    def _revoke_handed_on(self, token: CapabilityToken | str) -> None:
-        """Revoke what is not held here and comes from what is."""
-        given = known(token) if isinstance(token, str) else token
-        mine = {held.token.account for type in self.types() for held in self._held(type)}
-        if given is None or not any(one.account in mine for one in given.chain):
-            raise UsageError(
-                f"the context {self.path} neither holds such a token nor handed it on",
-                found=str(token),
-                fix=f"revoke one of {', '.join(map(str, self.tokens())) or 'nothing'}",
-            )
-        ledger.revoke(given.account, "revoked")
 
 
 NOTHING: Final = CapabilityContext("nothing")

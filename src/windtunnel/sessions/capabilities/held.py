@@ -12,17 +12,17 @@ from windtunnel.sessions.capabilities.wish import Wish
 from windtunnel.sessions.protocol import Limits
 
 if TYPE_CHECKING:
-    from windtunnel.sessions.capabilities.context import CapabilityContext
+    from windtunnel.sessions.capabilities.holdings import Holdings
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Held:
     """A token as one context holds it: with all whose bounds it is under.
 
-    :param home: the context that was given it.
+    :param home: of the context that was given it.
     """
 
-    home: CapabilityContext
+    home: Holdings
     token: CapabilityToken
     constraints: tuple[CapabilityConstraint, ...]
     bounds: tuple[ledger.Bound, ...]

@@ -8,7 +8,7 @@ import sys
 from types import FrameType
 from typing import Final
 
-from windtunnel.core.events import Violation, emit
+from windtunnel.core.events import Violation, current_test, emit
 from windtunnel.sessions.errors import CapabilityDenied, shortened
 
 KEPT = 10_000
@@ -89,6 +89,7 @@ class CapabilityViolation:
                 rule="capability",
                 subject=self.capability,
                 detail=detail,
+                nodeid=current_test(),
                 location=self.location,
             )
         )
