@@ -149,8 +149,9 @@ def test_a_message_over_the_limit_ends_the_talk_before_it_is_read(sandbox_at, as
 
 
 def test_descriptors_that_a_cell_tries_to_pass_do_not_arrive(tier: str, cell_at, ask) -> None:
+    cell = cell_at(tier)
     before = len(os.listdir("/proc/self/fd"))
-    sent = ask(cell_at(tier), "socket.send_fds(socket.socket(fileno=os.dup(3)), [b''], [0])")
+    sent = ask(cell, "socket.send_fds(socket.socket(fileno=os.dup(3)), [b''], [0])")
     assert sent.startswith("PermissionError EPERM")
     assert len(os.listdir("/proc/self/fd")) == before
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from windtunnel.own import inventory
 from windtunnel.own.waiting import wait_until
 from windtunnel.sessions import CapabilityDenied, ExecResult, GuestError, Limits, SessionClosedError
 from windtunnel.sessions.engines.process import ProcessGuest
@@ -473,23 +474,33 @@ def test_a_closed_guest_is_not_used(require_tool) -> None:
         guest.run("1", inputs={}, limits=QUICK, host=Host())
 
 
-def test_a_forked_process_neither_uses_nor_ends_its_parents_guest(
-    run: Run, guest: ProcessGuest
-) -> None:
-    run("kept = 1")
+def in_a_fork(work: Callable[[], object]) -> str:
+    """What ``work`` gives in a process forked from this one, as a test isolated so is."""
     told, tell = os.pipe()
     if (child := os.fork()) == 0:
         try:
-            guest.close()
-            run("kept")
-        except SessionClosedError as error:
-            os.write(tell, str(error).encode())
+            os.write(tell, repr(work()).encode())
+            inventory.close_if_empty()
         finally:
             os._exit(0)
-    os.waitpid(child, 0)
     os.close(tell)
     with open(told, "rb") as pipe:
-        assert b"the guest is" in pipe.read()
+        said = pipe.read().decode()
+    os.waitpid(child, 0)
+    return said
+
+
+def test_a_forked_process_uses_its_parents_guest_and_does_not_end_it(
+    run: Run, guest: ProcessGuest
+) -> None:
+    run("kept = 1")
+    assert in_a_fork(lambda: (run("kept += 1\nkept").value, guest.close())) == "(2, None)"
+    assert run("kept").value == 2
+
+
+def test_a_forked_process_starts_guests_of_its_own(run: Run, guest: ProcessGuest) -> None:
+    run("kept = 1")
+    assert in_a_fork(lambda: (guest.reset(), run("6 * 7").value)) == "(None, 42)"
     assert run("kept").value == 1
 
 

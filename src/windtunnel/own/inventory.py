@@ -155,6 +155,8 @@ def close_current() -> None:
 
 def close_if_empty() -> None:
     """Remove this process's file when nothing is outstanding: for one about to end abruptly."""
+    while _ends:
+        _ends.pop()()
     if _current is not None and not _current.outstanding:
         close_current()
 

@@ -16,6 +16,7 @@ import os
 import threading
 from types import TracebackType
 
+from windtunnel.own import inventory
 from windtunnel.sandboxes import tiers
 from windtunnel.sandboxes.cell import ProcessCell
 from windtunnel.sandboxes.cgroups import CellGroup, Groups
@@ -47,25 +48,29 @@ class ProcessSandbox:
         self._wanted = tier
         self._tier: Tier | None = None
         self._refusals: list[str] = []
+        self._closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing is started yet in this process."""
+        self._pid = os.getpid()
         self._zygote: Interpreter | None = None
         self._groups: Groups | None = None
         self._starting = threading.RLock()
         self._cells: set[ProcessCell] = set()
         self._spare: ProcessCell | None = None
-        self._closed = False
-        self._pid = os.getpid()
 
     @property
     def isolation(self) -> str:
         """What keeps a cell in, in one sentence that names what does not."""
         tier = self._settled()
-        assert self._groups is not None
+        groups = self._own_groups()
         return tiers.isolation(
             tier,
             self._refusals,
-            self._groups.counted,
-            self._groups.refusal,
-            limits_threads=self._zygote is not None and self._zygote.limits_threads,
+            groups.counted,
+            groups.refusal,
+            limits_threads=tier.forks and self._awake(tier).limits_threads,
         )
 
     @property
@@ -74,8 +79,9 @@ class ProcessSandbox:
         return self._settled().name
 
     def _settled(self) -> Tier:
+        self._own()
         if self._tier is None:
-            self._spare = self._spare or self._first(_DEFAULT)
+            self._spare = self._first(_DEFAULT)
         assert self._tier is not None
         return self._tier
 
@@ -84,8 +90,12 @@ class ProcessSandbox:
 
         :raises SandboxError: where no tier works, or the sandbox is closed.
         """
+        self._own()
         with self._starting:
-            self._refuse_where_gone()
+            if self._closed:
+                raise SandboxError(
+                    "the sandbox is closed", found="close() before", fix="make another"
+                )
             if self._spare is not None and limits == _DEFAULT:
                 cell, self._spare = self._spare, None
                 return cell
@@ -93,13 +103,11 @@ class ProcessSandbox:
                 return self._first(limits)
         return self._start(self._tier, limits)
 
-    def _refuse_where_gone(self) -> None:
-        if self._closed or self._pid != os.getpid():
-            raise SandboxError(
-                "the sandbox is closed",
-                found="a process forked from its owner" if not self._closed else "close() before",
-                fix="make another ProcessSandbox",
-            )
+    def _own(self) -> None:
+        """In a process forked from the one that made it, begin anew: a zygote has one owner."""
+        if self._pid != os.getpid():
+            self._begin()
+            inventory.before_closing(self.close)
 
     def _first(self, limits: CellLimits) -> ProcessCell:
         """The first cell: of the best tier that gives one."""
@@ -169,12 +177,15 @@ class ProcessSandbox:
                 self._zygote = Interpreter(tier, self._program, _DEFAULT)
             return self._zygote
 
-    def _group(self, tier: Tier, limits: CellLimits) -> CellGroup:
+    def _own_groups(self) -> Groups:
         with self._starting:
             if self._groups is None:
                 self._groups = Groups()
+            return self._groups
+
+    def _group(self, tier: Tier, limits: CellLimits) -> CellGroup:
         try:
-            return self._groups.cell(limits, passing=1 if tier.forks else 0)
+            return self._own_groups().cell(limits, passing=1 if tier.forks else 0)
         except OSError as error:
             raise SandboxError(
                 "the control group of a cell could not be made",

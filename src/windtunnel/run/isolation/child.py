@@ -148,6 +148,8 @@ def _be_child(attempt: Callable[[Sent], None], notes: CrashNotes, write: int) ->
         if os.getpid() == pid:  # not in a process that the test forked and that came back
             message = pickle.dumps(sent, protocol=5)
             _write_all(write, _LENGTH.pack(len(message)) + message)
+            if (inventory := sys.modules.get("windtunnel.own.inventory")) is not None:
+                inventory.close_if_empty()  # what it keeps warm ends with it
             _stop_daemons()
             for stream in (sys.stdout, sys.stderr):
                 with contextlib.suppress(Exception):
