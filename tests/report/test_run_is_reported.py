@@ -313,3 +313,33 @@ def test_a_killed_run_can_be_reported_afterwards(suite: pytest.Pytester):
     assert ">unfinished<" in text
     assert "test_suite.py::test_good" in text
     assert re.search(r"not finished.*test_suite.py::test_kills", text, re.DOTALL)
+
+
+def test_a_refusal_is_shown_where_its_test_failed_and_not_where_it_was_what_was_tested(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makepyfile(
+        test_suite="""
+        import pytest
+        from windtunnel.sessions import CapabilityContext, CapabilityDenied
+
+        def test_refusal_is_tested():
+            with pytest.raises(CapabilityDenied):
+                CapabilityContext("guest").use("wanted.by.design")
+
+        def test_refusal_is_in_the_way():
+            CapabilityContext("guest").use("wanted.in.vain")
+        """
+    )
+    result = suite.runpytest_subprocess()
+    result.assert_outcomes(passed=1, failed=1)
+    shown = result.stdout.str().partition("= windtunnel =")[2]
+    assert "wanted.in.vain" in shown
+    assert "by test_suite.py::test_refusal_is_in_the_way" in shown
+    assert "wanted.by.design" not in shown
+    with open_record(suite.path / ".windtunnel/record.db") as record:
+        rows = record.violations(record.runs()[0].number)
+    assert {row.subject: row.nodeid.partition("::")[2] for row in rows} == {
+        "wanted.by.design": "test_refusal_is_tested",
+        "wanted.in.vain": "test_refusal_is_in_the_way",
+    }

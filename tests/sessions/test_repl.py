@@ -140,7 +140,7 @@ async def test_a_grant_asks_and_is_enforced_and_revoked(tmp_path) -> None:
     assert paper.asked == [f"{question} (opens read_file, list_dir)?"] * 2
     assert paper.text.count("'inside'") == 1
     assert sum(error.startswith("CapabilityDenied") for error in paper.errors) == 4
-    assert "used 1 times" in paper.text
+    assert "used once" in paper.text
     assert len(shell.session.capabilities.violations) == 4
     assert "   4  fs.read read" in paper.text
 

@@ -12,7 +12,7 @@ import os
 
 from windtunnel.bench import machine
 from windtunnel.bench.result import Result
-from windtunnel.core import Sample, emit
+from windtunnel.core import Sample, current_test, emit
 
 _MOST = 200
 
@@ -22,7 +22,7 @@ def put_on_record(result: Result, nodeid: str = "") -> Result:
 
     :param nodeid: the test; the one that pytest runs now where not given.
     """
-    nodeid = nodeid or os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
+    nodeid = nodeid or current_test()
     name = f"bench/{result.name}"
 
     def put(name: str, value: float, unit: str, *, failed: bool = False) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         TestFinished,
         TestStarted,
         Violation,
+        current_test,
         emit,
         set_sink,
     )
@@ -72,6 +73,7 @@ __all__ = [
     "Verdict",
     "Violation",
     "WindtunnelError",
+    "current_test",
     "emit",
     "set_sink",
 ]
@@ -99,6 +101,7 @@ _HOME = {
             "TestFinished",
             "TestStarted",
             "Violation",
+            "current_test",
             "emit",
             "set_sink",
         ),

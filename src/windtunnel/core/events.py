@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import os
 from collections.abc import Callable
 from typing import ClassVar, TypeAlias
 
@@ -241,6 +242,15 @@ EVENT_TYPES: dict[str, type[Event]] = {
     for cls in (RunStarted, RunFinished, TestStarted, TestFinished, Sample, Violation, Resource)
 }
 """Every event there is, by kind."""
+
+
+def current_test() -> str:
+    """The node id of the test that pytest runs in this process now, empty where there is none.
+
+    pytest names it in the environment (``PYTEST_CURRENT_TEST``), which threads and children see.
+    """
+    return os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
+
 
 Sink: TypeAlias = Callable[[Event], None]
 

@@ -132,6 +132,8 @@ class RunView:
 
     :param attempts: every attempt, in order of start.
     :param tests: every test, worst outcome first, then longest first.
+    :param broken: rules that were broken; a capability that was refused to a test that passed is
+        on record, and no complaint.
     :param unfinished: attempts that began and never ended: the run or their process was stopped.
     :param flaky: tests held to be flaky, most damaging first; empty without a judge.
     :param judged: whether a judge was asked.
@@ -206,12 +208,13 @@ def view_of(
     strips = {nodeid: row.strip for nodeid, row in recent.items()}
     mixed = _mixed(rows, recent, record.rerun() if rows else set())
     judged = [] if judge is None or not mixed else judge(record, settings or Settings(), mixed)
+    tests = _tests(rows, strips)
     return RunView(
         run=run,
         attempts=tuple(rows),
-        tests=_tests(rows, strips),
+        tests=tests,
         unfinished=tuple(record.unfinished(run.number)),
-        broken=_together(record.violations(run.number)),
+        broken=_together(_complaints(record.violations(run.number), tests)),
         resources=tuple(record.resources(run.number)),
         flaky=tuple(
             one for one in judged if one.suspect and one.environment in ("", run.environment)
@@ -279,6 +282,12 @@ def pace_of(run: RunRow, attempts: Sequence[OutcomeRow]) -> Pace:
 
 def _end(row: OutcomeRow) -> float:
     return row.started + row.duration_s
+
+
+def _complaints(rows: Iterable[ViolationRow], tests: Iterable[TestView]) -> Iterable[ViolationRow]:
+    """Without the refusals that tests which passed asked for: those are what they test."""
+    passed = {test.nodeid for test in tests if test.outcome.good}
+    return (row for row in rows if row.rule != "capability" or row.nodeid not in passed)
 
 
 def _together(rows: Iterable[ViolationRow]) -> tuple[Broken, ...]:

@@ -84,7 +84,8 @@ async def _caps(shell: Shell, rest: str) -> None:
     if not tokens:
         shell.screen.say("nothing is granted; host functions are refused (.grant CAP [PATTERN])")
     for token in tokens:
-        state = "revoked" if token.revoked else f"used {token.uses} times"
+        used = "used once" if token.uses == 1 else f"used {token.uses} times"
+        state = "revoked" if token.revoked else used
         shell.screen.say(f"  {token}  {state}  opens {', '.join(opens(token, shell.functions))}")
 
 
