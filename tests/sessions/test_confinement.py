@@ -9,6 +9,7 @@ import pytest
 
 from windtunnel import laws, sessions
 from windtunnel.core import UsageError, Verdict
+from windtunnel.core.events import Violation, emit, set_sink
 from windtunnel.sessions import confinement
 from windtunnel.sessions.confinement import ConfinementContract, Outcome, Report, Row
 
@@ -116,9 +117,7 @@ def test_an_executor_that_does_what_is_legal_and_nothing_else_passes_nothing_eit
 
 def test_an_executor_that_comes_to_fewer_than_half_of_the_attempts_passes_nothing():
     refused = ("alias-list", "alias-dict", "alias-map", "alias-loop")
-    codes = {
-        code for id in refused[:3] for _, code in confinement.ATTEMPTS[id].variants("python")
-    }
+    codes = {code for id in refused[:3] for _, code in confinement.ATTEMPTS[id].variants("python")}
     report = anyio.run(
         lambda: checked(lambda terms: Refusing(terms, codes.__contains__), attempts=refused)
     )
@@ -134,6 +133,17 @@ def test_an_executor_that_raises_is_told_with_what_it_raised():
     report = anyio.run(lambda: checked(lambda terms: Broken(), attempts=["alias-list"]))
     assert report.verdict is Verdict.UNKNOWN
     assert "the executor raised OSError: no engine" in report.row("alias-list").notes
+
+
+def test_what_is_refused_to_attempts_is_no_violation_of_the_run():
+    seen = []
+    before = set_sink(seen.append)
+    try:
+        anyio.run(lambda: checked(ENGINES["monty"], attempts=["path-parent", "token-edited"]))
+        emit(Violation(rule="capability", subject="the user's own"))
+    finally:
+        set_sink(before)
+    assert [event.subject for event in seen] == ["the user's own"]
 
 
 # -- escapes are told -----------------------------------------------------------------------------
@@ -184,7 +194,7 @@ from windtunnel import sessions
 
 class Hangs:
     async def execute(self, code, **how):
-        if "fs[0]" in code:
+        if "BaseException" in code:
             threading.Event().wait()
         return sessions.ExecResult(ok=True)
 
@@ -193,7 +203,7 @@ def hangs(terms):
 
 class Dies(Hangs):
     async def execute(self, code, **how):
-        if "fs[0]" in code:
+        if "BaseException" in code:
             os.abort()
         return sessions.ExecResult(ok=True)
 
@@ -221,12 +231,12 @@ def dangerous(tmp_path):
 def test_who_takes_the_process_with_it_has_escaped_and_the_rest_is_tried(dangerous, factory, seen):
     report = confinement.check_apart(
         f"{dangerous}:{factory}",
-        attempts=["alias-assignment", "alias-list", "alias-dict"],
+        attempts=["loop-empty", "loop-catching", "loop-finally"],
         patience_s=0.1,
     )
-    assert [row.id for row in report.rows] == ["alias-assignment", "alias-list", "alias-dict"]
-    assert report.row("alias-list").evidence == seen
-    assert report.row("alias-dict").outcome is Outcome.NOT_APPLICABLE
+    assert [row.id for row in report.rows] == ["loop-empty", "loop-catching", "loop-finally"]
+    assert report.row("loop-catching").evidence == seen
+    assert report.row("loop-finally").outcome is Outcome.NOT_APPLICABLE
 
 
 @pytest.mark.parametrize("name", ["nothing", "number"])
@@ -238,9 +248,9 @@ def test_a_factory_that_is_none_is_told(dangerous, name):
 def test_rows_are_told_as_they_come(dangerous):
     told = []
     confinement.check_apart(
-        f"{dangerous}:dies", attempts=["alias-assignment", "alias-list"], on_row=told.append
+        f"{dangerous}:dies", attempts=["loop-empty", "loop-catching"], on_row=told.append
     )
-    assert [row.id for row in told] == ["control aliasing", "alias-assignment", "alias-list"]
+    assert [row.id for row in told] == ["control timeouts", "loop-empty", "loop-catching"]
 
 
 # -- the report -----------------------------------------------------------------------------------
@@ -252,7 +262,10 @@ def row(id, outcome, **more):
 
 def test_the_report_is_json_and_rows_come_back_from_it():
     report = Report(
-        (row("a", Outcome.WITHSTOOD, took_s=0.5), row("b", Outcome.ESCAPED, evidence={"host": "x"})),
+        (
+            row("a", Outcome.WITHSTOOD, took_s=0.5),
+            row("b", Outcome.ESCAPED, evidence={"host": "x"}),
+        ),
         (row("control aliasing", Outcome.WITHSTOOD),),
     )
     text = json.loads(json.dumps(report.as_json()))

@@ -12,6 +12,7 @@ from windtunnel.core.errors import UsageError
 from windtunnel.sessions.confinement.ground import Ground
 from windtunnel.sessions.confinement.library import ATTEMPTS, FAMILIES
 from windtunnel.sessions.confinement.model import Attempt, Canary, Family, Play
+from windtunnel.sessions.confinement.quiet import unrecorded
 from windtunnel.sessions.confinement.report import Outcome, Report, Row
 from windtunnel.sessions.confinement.stage import Stage
 from windtunnel.sessions.confinement.terms import Factory
@@ -51,7 +52,7 @@ async def check(
     wanted = chosen(families, attempts)
     controls: list[Row] = []
     rows: list[Row] = []
-    with contextlib.closing(Ground()) as ground:
+    with unrecorded(), contextlib.closing(Ground()) as ground:
         async for row in checked(factory, wanted, patience_s=patience_s, ground=ground):
             (controls if row.id.startswith("control ") else rows).append(row)
     return Report(tuple(rows), tuple(controls))
