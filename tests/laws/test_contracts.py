@@ -14,7 +14,7 @@ import pytest
 from hypothesis import strategies as st
 
 from windtunnel import laws
-from windtunnel.core import Seed
+from windtunnel.core import Seed, UsageError
 from windtunnel.laws.entries import entries
 from windtunnel.laws.subjects import found
 
@@ -353,6 +353,34 @@ def test_members_that_a_contract_has_not_are_told_with_the_nearest():
         type("Mine", (laws.Contract,), {"laws": []})
 
 
+def test_fixtures_of_make_are_given_to_check_outside_pytest():
+    class Filled(laws.Contract):
+        __test__ = False
+        subjects = [list]  # noqa: RUF012
+
+        def make(self, factory, config, *, content):
+            return factory(content)
+
+        @laws.law
+        def is_filled(subject):
+            assert subject == [1, 2]
+
+    (one,) = laws.check(Filled, fixtures={"content": (1, 2)})
+    assert one.verdict.value == "pass"
+
+
+def test_inside_a_running_loop_asynchronous_subjects_are_refused_in_plain_words():
+    async def law(subject, draw):
+        await asyncio.sleep(0)
+        assert subject == []
+
+    async def inside() -> None:
+        list(laws.check(laws.contract(subjects=[list], more_laws=[law])))
+
+    with pytest.raises(UsageError, match="inside a running event loop"):
+        asyncio.run(inside())
+
+
 def test_a_law_takes_a_subject_and_a_draw_and_nothing_else():
     def takes_too_much(subject, draw, more):
         assert subject
@@ -366,11 +394,12 @@ def test_the_same_seed_draws_the_same_examples():
     def drawn(seed: int) -> list[int]:
         numbers: list[int] = []
 
-        def law(subject, draw):
+        def remembers_what_it_drew(subject, draw):
             numbers.append(draw(st.integers()))
             assert subject == []
 
-        list(laws.check(laws.contract(subjects=[list], more_laws=[law]), seed=Seed(seed)))
+        contract = laws.contract(subjects=[list], more_laws=[remembers_what_it_drew])
+        assert [one.verdict.value for one in laws.check(contract, seed=Seed(seed))] == ["pass"]
         return numbers
 
     assert drawn(1) == drawn(1) != drawn(2)

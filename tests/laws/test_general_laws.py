@@ -449,6 +449,24 @@ def test_a_timeout_that_is_ignored_ends_the_law_all_the_same():
     assert "does not end within 0.12 s" in broken.reason
 
 
+def test_a_subject_must_serve_again_after_a_timeout():
+    lock = threading.Lock()
+
+    def call_within(one: Any, given: int, timeout_s: float) -> None:
+        lock.acquire(timeout=timeout_s)
+        lock.acquire(timeout=timeout_s)
+        raise TimeoutError("out of time")
+
+    def spins(one: Any, given: int) -> int:
+        while lock.locked():
+            pass
+        return given
+
+    declared = {"call_within": call_within, "call": spins, "inputs": st.integers(0, 1)}
+    broken = finding(runners("", **declared), TIMEOUT)
+    assert "timed out, the call of 0 does not end" in broken.reason
+
+
 def test_an_asynchronous_task_that_outlives_its_timeout_is_told_by_name():
     async def call_within(one: Any, given: int, timeout_s: float) -> None:
         task = asyncio.create_task(asyncio.Event().wait(), name="pump")
@@ -516,6 +534,28 @@ def test_a_result_must_carry_the_id_of_its_own_call():
     assert holds(contract(False), "identifiers_are_carried")
     broken = finding(contract(True), "identifiers_are_carried")
     assert "a call does not carry its id" in broken.reason
+    assert "called at the same time" in broken.reason
+
+
+def test_ids_are_not_mixed_up_between_threads_either():
+    class Shared:
+        current = ""
+
+        def __call__(self, name: str) -> list[str]:
+            self.current = name
+
+            return [self.current]
+
+    def contract(call_as: Any) -> type[laws.Contract]:
+        return laws.contract(
+            subjects={"it": Shared},
+            inputs=st.integers(0, 1),
+            call_as=call_as,
+            identifiers=lambda result: result,
+        )
+
+    assert holds(contract(lambda one, given, name: [name]), "identifiers_are_carried")
+    broken = finding(contract(lambda one, given, name: one(name)), "identifiers_are_carried")
     assert "called at the same time" in broken.reason
 
 
@@ -655,6 +695,21 @@ def test_a_task_that_is_left_is_told_by_its_name():
     broken = finding(pools("", call=call, close=close, tolerance_s=0.1), "nothing_leaks")
     assert "a task is left" in broken.reason
     assert "task pump" in broken.reason
+
+
+def test_a_task_that_only_a_cancelled_call_leaves_is_found():
+    async def call(pool: Pool, given: int) -> int:
+        task = asyncio.create_task(asyncio.sleep(30), name="orphan")
+        vars(pool)["task"] = task
+        await asyncio.sleep(0)
+        task.cancel()
+        return given
+
+    async def close(pool: Pool) -> None:
+        pool.closed = True
+
+    broken = finding(pools("", call=call, close=close, tolerance_s=0.1), "nothing_leaks")
+    assert "task orphan" in broken.reason
 
 
 def test_a_thread_that_is_left_is_told_by_its_name():

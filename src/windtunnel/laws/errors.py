@@ -9,6 +9,10 @@ class ContractError(UsageError):
     """A contract says something that cannot be meant, found out when it is read."""
 
 
+class RunningLoopError(UsageError):
+    """Asynchronous subjects cannot be put to laws inside a running event loop."""
+
+
 class LawBrokenError(AssertionError):
     """A law of the house does not hold: what was expected, and what was found instead."""
 

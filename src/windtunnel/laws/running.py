@@ -14,7 +14,13 @@ from windtunnel.laws.base import Contract, needs_loop
 from windtunnel.laws.book import Law
 from windtunnel.laws.case import Case, Completion, broken
 from windtunnel.laws.entries import Calls, Entry
-from windtunnel.laws.errors import LawBrokenError, NeedsLoopError, NothingToTest, VacuousError
+from windtunnel.laws.errors import (
+    LawBrokenError,
+    NeedsLoopError,
+    NothingToTest,
+    RunningLoopError,
+    VacuousError,
+)
 from windtunnel.laws.examples import Draw, Plan, Seen, explore
 from windtunnel.laws.reading import Reading, read
 from windtunnel.laws.subjects import Subject
@@ -65,7 +71,9 @@ class Trial:
         self.examples = 0
         self.ended: Completion | None = None
         self._reading = reading
-        self._key = f"{reading.contract.__qualname__}/{subject.name}/{entry.title}"
+        self._key = "/".join(
+            (reading.contract.__module__, reading.contract.__qualname__, subject.name, entry.title)
+        )
         self._seed = seed or run_seed()
         self._fixtures = dict(fixtures or {})
         self._seen = Seen()
@@ -191,13 +199,16 @@ def check(
     subjects: Collection[str] | None = None,
     laws: Collection[str] | None = None,
     seed: Seed | None = None,
+    fixtures: Mapping[str, Any] | None = None,
 ) -> Iterator[Finding]:
     """Put subjects to a contract's laws without pytest, one finding each.
 
     :param subjects: names of those that are put to it; None for all.
     :param laws: titles of the laws that are asked; None for all.
     :param seed: what examples are drawn from; the run's by default.
+    :param fixtures: what ``make`` takes by keyword.
     :raises ContractError: where the contract cannot be read.
+    :raises RunningLoopError: for asynchronous subjects, inside a running event loop.
 
     >>> from windtunnel import laws
     >>> @laws.law
@@ -212,7 +223,7 @@ def check(
         if subjects is None or subject.name in subjects:
             for entry in reading.asked(subject):
                 if entry.runs and (laws is None or entry.title in laws):
-                    yield judged(Trial(reading, subject, entry, seed=seed))
+                    yield judged(Trial(reading, subject, entry, seed=seed, fixtures=fixtures))
 
 
 def judged(trial: Trial) -> Finding:
@@ -224,6 +235,8 @@ def judged(trial: Trial) -> Finding:
             raise left.error()
     except NothingToTest as why:
         verdict, reason = Verdict.UNKNOWN, str(why)
+    except RunningLoopError:
+        raise
     except Exception as error:
         ours = isinstance(error, LawBrokenError | VacuousError)  # whose message says it all
         told = str(error) if ours else f"{type(error).__name__}: {error}"

@@ -53,7 +53,7 @@ def _booleans() -> Any:
 
 @general_law(needs=("close|inputs",), branches=(_ENDED,), examples=2)
 async def nothing_leaks(subject: Any, draw: Draw) -> None:
-    """made, used and closed again and again, it leaves no thread, task, file, process or itself"""
+    """made, used, cancelled and closed again and again, nothing of it is left, nor it itself"""
     case = draw.case
     declares = case.contract.declares
     usable = declares("call") and (declares("inputs") or declares("invalid_inputs"))
@@ -80,6 +80,10 @@ async def _used_and_ended(case: Case, inputs: list[Any]) -> weakref.ref[Any] | N
     made = await case.make()
     for given in inputs:
         await case.call(made, copied(given))
+    if inputs and case.looping:
+        work = case.settled(case.contract.call(made, copied(inputs[0])))
+        contract = case.contract
+        await steps.cancelled_at(1, work, contract.backend, contract.tolerance_s)
     if case.contract.declares("close"):
         await case.close(made)
     case.forget(made)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Collection
 from typing import Any
 
-from windtunnel.laws import drive, steps
 from windtunnel.laws.book import general_law
 from windtunnel.laws.case import Case, Completion, broken
 from windtunnel.laws.examples import Draw
-from windtunnel.laws.threads import DeadlockError, Interleaving
+from windtunnel.laws.general.at_once import Work, at_once
 from windtunnel.laws.values import alike, copied, shown
 
 _OVERLAPPED = "calls that overlapped"
@@ -22,7 +19,8 @@ async def concurrent_calls_equal_a_serial_order(subject: Any, draw: Draw) -> Non
     """calls at the same time give the results, and leave the state, of some order one by one"""
     case = draw.case
     inputs = draw.inputs(3, 2)
-    ended = await (_in_loop if case.looping else _in_threads)(case, subject, inputs, draw)
+    works = [_calling(case, given) for given in inputs]
+    ended = await at_once(case, subject, works, draw, told=shown(inputs), branch=_OVERLAPPED)
     found = await _outcome(case, subject, ended)
     serial = []
     for order in itertools.permutations(range(len(inputs))):
@@ -35,6 +33,10 @@ async def concurrent_calls_equal_a_serial_order(subject: Any, draw: Draw) -> Non
         expected=" or\n            ".join(dict.fromkeys(shown(one) for one in serial)),
         found=shown(found),
     )
+
+
+def _calling(case: Case, given: Any) -> Work:
+    return lambda subject: case.call(subject, copied(given))
 
 
 async def _outcome(case: Case, subject: Any, ended: list[Completion]) -> list[Any]:
@@ -55,85 +57,3 @@ async def _one_by_one(case: Case, inputs: list[Any], order: tuple[int, ...]) -> 
     for index in order:
         ended[index] = await case.call(subject, copied(inputs[index]))
     return await _outcome(case, subject, [ended[index] for index in range(len(inputs))])
-
-
-# -- in an event loop -----------------------------------------------------------------------------
-
-
-async def _in_loop(case: Case, subject: Any, inputs: list[Any], draw: Draw) -> list[Completion]:
-    from hypothesis import strategies
-
-    turns = strategies.lists(strategies.integers(0, 3), max_size=4)
-    backend = case.contract.backend
-    going: set[int] = set()
-    ended: dict[int, Completion] = {}
-
-    def waits(number: int, count: int) -> None:
-        if len(going) > 1:
-            draw.saw(_OVERLAPPED)
-
-    async def one(number: int, given: Any, linger: list[int], late: int) -> None:
-        for _ in range(late):
-            await steps.pause(0, backend)
-        going.add(number)
-        call = case.call(subject, given)
-        at = functools.partial(waits, number)
-        ended[number] = await steps.Steps(call, at, linger, steps.turn_of(backend))
-        going.discard(number)
-
-    drawn = [
-        (draw(strategies.integers(0, 2), "turns before it"), draw(turns, "turns at its waits"))
-        for _ in inputs
-    ]
-    works = [
-        one(number, copied(given), linger, late)
-        for number, (given, (late, linger)) in enumerate(zip(inputs, drawn, strict=True))
-    ]
-    whole = steps.together(works, backend)
-    if not await steps.within(whole, case.contract.tolerance_s, backend):
-        broken(
-            f"calls at the same time do not end within {case.contract.tolerance_s:g} s:"
-            f" {shown(inputs)}",
-            found=f"only {len(ended)} of {len(inputs)} ended",
-        )
-    draw.moot(_OVERLAPPED, "no call waits for anything, so no two can overlap")
-    return [ended[number] for number in range(len(inputs))]
-
-
-# -- in threads -----------------------------------------------------------------------------------
-
-
-async def _in_threads(case: Case, subject: Any, inputs: list[Any], draw: Draw) -> list[Completion]:
-    from hypothesis import strategies
-
-    rehearsal, _ = _interleaved(case, await case.make(), inputs, ())
-    lines = strategies.integers(0, max(rehearsal.lines - 1, 0))
-    switches = draw(strategies.lists(lines, max_size=4, unique=True), "switch before line")
-    together, ended = _interleaved(case, subject, inputs, switches)
-    if together.overlapped:
-        draw.saw(_OVERLAPPED)
-    draw.moot(_OVERLAPPED, "no call runs Python of its own, so none can be interrupted")
-    return ended
-
-
-def _interleaved(
-    case: Case, subject: Any, inputs: list[Any], switches: Collection[int]
-) -> tuple[Interleaving, list[Completion]]:
-    ended: dict[int, Completion] = {}
-    lost: list[BaseException] = []
-
-    def call(number: int, given: Any) -> None:
-        try:
-            ended[number] = drive.alone(case.call(subject, given))
-        except BaseException as error:  # raised below, where somebody sees it
-            lost.append(error)
-
-    works = [functools.partial(call, number, copied(given)) for number, given in enumerate(inputs)]
-    together = Interleaving(works, switches)
-    try:
-        together.run(case.contract.tolerance_s)
-    except DeadlockError as where:
-        broken(f"calls at the same time wait for each other: {shown(inputs)}", found=str(where))
-    for error in lost:
-        raise error
-    return together, [ended[number] for number in range(len(inputs))]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from windtunnel.laws import steps
 from windtunnel.laws.book import general_law
 from windtunnel.laws.case import Case, broken
 from windtunnel.laws.errors import ContractError
 from windtunnel.laws.examples import Draw
+from windtunnel.laws.general.at_once import Work, at_once
 from windtunnel.laws.values import copied, shown
 
 _COUNTED = ("calls", "succeeded", "failed")
@@ -17,6 +17,7 @@ _A_CALL = "a call that was counted"
 _SUCCEEDED = "a call that succeeded"
 _FAILED = "a call that failed"
 _CARRIED = "an identifier that was carried"
+_OVERLAPPED = "calls that overlapped"
 
 
 @general_law(
@@ -59,36 +60,38 @@ async def _stats(case: Case, subject: Any) -> Mapping[str, float]:
     return stats
 
 
-@general_law(needs=("call_as", "identifiers", "inputs"), branches=(_CARRIED,))
+@general_law(needs=("call_as", "identifiers", "inputs"), branches=(_CARRIED, _OVERLAPPED))
 async def identifiers_are_carried(subject: Any, draw: Draw) -> None:
     """a result, or error, carries the id of its own call and no other's, also of calls at once"""
     from hypothesis import strategies
 
     case = draw.case
     inputs = draw.inputs(3, 2)
+    count = len(inputs)
     names = strategies.text("abcdef0123456789", min_size=8, max_size=32)
-    ids = draw(strategies.lists(names, min_size=3, max_size=3, unique=True), "ids")
-    carried: dict[str, list[str]] = {}
-
-    async def call(given: Any, name: str) -> None:
-        ended = await case.completed(
-            lambda: case.settled(case.contract.call_as(subject, copied(given), name))
-        )
-        held = ended.error if ended.raised else ended.value
-        carried[name] = list(await case.settled(case.contract.identifiers(held)))
-
-    for given, name in zip(inputs, ids, strict=False):
-        await call(given, name)
-    _must_carry(carried, inputs, "")
-    if case.looping:
-        works = [call(given, name) for given, name in zip(inputs, ids, strict=False)]
-        await steps.together(works, case.contract.backend)
-        _must_carry(carried, inputs, ", called at the same time")
+    ids = draw(strategies.lists(names, min_size=count, max_size=count, unique=True), "ids")
+    works = [_calling(case, given, name) for given, name in zip(inputs, ids, strict=True)]
+    told = shown(inputs)
+    _must_carry(ids, [await work(subject) for work in works], told)
+    found = await at_once(case, subject, works, draw, told=told, branch=_OVERLAPPED)
+    _must_carry(ids, found, f"{told}, called at the same time")
     draw.saw(_CARRIED)
 
 
-def _must_carry(carried: dict[str, list[str]], inputs: list[Any], how: str) -> None:
-    for name, found in carried.items():
-        if name not in found or any(other in found for other in carried if other != name):
-            given = shown(inputs)
-            broken(f"a call does not carry its id, over {given}{how}", expected=[name], found=found)
+def _calling(case: Case, given: Any, name: str) -> Work:
+    async def call(subject: Any) -> list[str]:
+        contract = case.contract
+        ended = await case.completed(
+            lambda: case.settled(contract.call_as(subject, copied(given), name))
+        )
+        held = ended.error if ended.raised else ended.value
+        return list(await case.settled(contract.identifiers(held)))
+
+    return call
+
+
+def _must_carry(ids: list[str], found: list[list[str]], told: str) -> None:
+    for own, carried in zip(ids, found, strict=True):
+        others = [name for name in ids if name != own]
+        if own not in carried or any(name in carried for name in others):
+            broken(f"a call does not carry its id, over {told}", expected=[own], found=carried)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import threading
 from typing import Any
@@ -37,6 +36,8 @@ async def timeout_is_honoured(subject: Any, draw: Draw) -> None:
     _must_be_timeout(case, ended, what, took)
     draw.saw(_RAN_OUT)
     await _must_have_stopped(case, subject, before, what)
+    if contract.inputs is not None and contract.declares("call"):
+        await _must_serve(case, subject, draw.input("input afterwards"), what)
 
 
 async def _called(case: Case, subject: Any, given: Any, what: str) -> Completion:
@@ -92,6 +93,20 @@ async def _must_have_stopped(case: Case, subject: Any, before: Leftovers, what: 
         await steps.pause(_LOOK_AGAIN_S, backend)
 
 
+async def _must_serve(case: Case, subject: Any, given: Any, what: str) -> None:
+    late = f"after {what} timed out, the call of {shown(given)} does not end"
+    within_s = case.contract.tolerance_s
+
+    async def call() -> None:
+        await case.call(subject, given)
+
+    with _Interrupting(within_s, late):
+        if not case.looping:
+            await call()
+        elif not await steps.within(call(), within_s, case.contract.backend):
+            broken(f"{late} within {within_s:g} s")
+
+
 async def _going_on(case: Case, subject: Any, before: Leftovers) -> list[str]:
     going = working_threads(before)
     kinds = ("task", "process")
@@ -120,17 +135,23 @@ class _Interrupting:
 
     def _interrupt(self) -> None:
         self._fired = True
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(self._thread), ctypes.py_object(_TooLateError)
-        )
+        _raise_in(self._thread, _TooLateError)
 
     def __enter__(self) -> None:
         self._timer.start()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._timer.cancel()
-        if kind is _TooLateError or (self._fired and kind is not asyncio.CancelledError):
+        self._timer.join()  # from here on it does not fire
+        if self._fired and kind is not _TooLateError:
+            _raise_in(self._thread, None)  # on its way, and not wanted any more
+        if self._fired:
             raise LawBrokenError(self._late)
+
+
+def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+    raised = ctypes.py_object(error) if error is not None else None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
 
 
 class _TooLateError(BaseException):
