@@ -70,6 +70,7 @@ class CapabilityContext:
     name: Final[str]
     parent_context: Final[CapabilityContext | None]
     clock: Final[Clock]
+    _holds: Holdings
 
     def __init__(
         self,
@@ -93,7 +94,7 @@ class CapabilityContext:
             )
         self.clock = above or clock or WORLD_CLOCK
         self._frozen = False
-        above_holds = parent_context._holds if parent_context else None
+        above_holds: Holdings | None = parent_context._holds if parent_context else None
         self._holds = Holdings(self.path, above_holds, inherit=inherit)
         self._violations: collections.deque[CapabilityViolation] = collections.deque(maxlen=KEPT)
         self.violation_count = 0
@@ -166,11 +167,9 @@ class CapabilityContext:
 
     def has_capability(self, type: str) -> bool:
         """Whether a token of that type is held that is neither used up, expired nor revoked."""
-        now = self.clock.time()
-        return any(
-            not ledger.refusal(self._holds.gates + held.bounds, now, 0)
-            for held in self._holds.in_force(type)
-        )
+        now, gates = self.clock.time(), self._holds.gates
+        held = self._holds.in_force(type)
+        return any(not ledger.refusal(gates + one.bounds, now, 0) for one in held)
 
     # -- using it
 
@@ -185,12 +184,9 @@ class CapabilityContext:
     ) -> bool:
         """Whether that could be used now. Uses nothing up and records nothing."""
         wish = Wish(capability, resource, operation, size, memory_mb)
-        now = self.clock.time()
+        now, gates = self.clock.time(), self._holds.gates
         return not wish.malformed and any(
-            not (
-                held.refusal(wish)
-                or ledger.refusal(self._holds.gates + held.bounds, now, wish.size)
-            )
+            not (held.refusal(wish) or ledger.refusal(gates + held.bounds, now, wish.size))
             for held in self._holds.in_force(wish.capability)
         )
 
@@ -333,11 +329,9 @@ class CapabilityContext:
         """A use of the first of these that admits it."""
         reasons = [wish.malformed] if wish.malformed else []
         if not reasons:
-            now = self.clock.time()
+            now, gates = self.clock.time(), self._holds.gates
             for one in held:
-                reason = one.refusal(wish) or ledger.count(
-                    self._holds.gates + one.bounds, now, wish.size
-                )
+                reason = one.refusal(wish) or ledger.count(gates + one.bounds, now, wish.size)
                 if not reason:
                     if watching.WATCHERS:
                         watching.tell(wish.capability, wish.operation, True)
