@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import ClassVar
 
 import anyio
 import pytest
@@ -34,9 +35,9 @@ async def checked(factory, *, patience_s=10.0, **chosen):
 
 
 class TestMonty(ConfinementContract):
-    """A test an attempt; those of which monty has no syntax are skipped, with that as the reason."""
+    """A test an attempt; those that monty has no syntax for are skipped, and say so."""
 
-    subjects = {"monty": ENGINES["monty"]}
+    subjects: ClassVar = {"monty": ENGINES["monty"]}
 
 
 @pytest.fixture(scope="module", params=["starlark", "process"])
@@ -279,13 +280,13 @@ def test_a_report_of_nothing_is_no_pass():
 
 @pytest.mark.parametrize("chosen", [{"families": ["aliases"]}, {"attempts": ["alias"]}])
 def test_a_family_or_an_attempt_that_is_none_is_told(chosen):
-    with pytest.raises(UsageError, match="there is no (family|attempt) of that name"):
+    with pytest.raises(UsageError, match=r"there is no (family|attempt) of that name"):
         anyio.run(lambda: checked(ENGINES["monty"], **chosen))
 
 
 def test_the_contract_fails_with_what_was_seen():
     class Escaping(ConfinementContract):
-        subjects = {"careless": Careless}
+        subjects: ClassVar = {"careless": Careless}
 
     (finding,) = laws.check(Escaping, laws=["alias-list"])
     assert finding.verdict is Verdict.FAIL
