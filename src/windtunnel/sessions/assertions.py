@@ -60,7 +60,7 @@ def told(result: ExecResult) -> str:
     printed = f", and printed {result.output!r}" if result.output else ""
     if result.ok:
         return f"it ended well with {result.value!r}{printed}"
-    return f"it failed with {result.error_type}: {result.error}{printed}"
+    return f"it failed with {result.error_type}: {' '.join(result.error.split())}{printed}"
 
 
 def wanted_text(capability: str, resource: str | None, operation: str | None) -> str:

@@ -24,13 +24,9 @@ from windtunnel.sessions.assertions import (
     told,
     wanted_text,
 )
-from windtunnel.sessions.blocking import Settled, blocking
-from windtunnel.sessions.capabilities import (
-    CapabilityContext,
-    CapabilityToken,
-    CapabilityViolation,
-)
-from windtunnel.sessions.choosing import is_double, opened_executor, opened_session
+from windtunnel.sessions.blocking import Settled
+from windtunnel.sessions.capabilities import CapabilityToken, CapabilityViolation
+from windtunnel.sessions.choosing import is_double, opened_executor
 from windtunnel.sessions.errors import GuestError
 from windtunnel.sessions.hosting import HostFunction
 from windtunnel.sessions.protocol import (
@@ -41,6 +37,7 @@ from windtunnel.sessions.protocol import (
     Limits,
     Session,
 )
+from windtunnel.sessions.runs import Runs
 
 if TYPE_CHECKING:
     from windtunnel.sessions.confinement import Factory, Report, Terms
@@ -79,17 +76,12 @@ class IntegrationTestHelper:
         limits: Limits | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._engine = engine
-        self._functions = tuple(functions)
-        self._limits = limits if limits is not None else Limits()
-        self._clock = clock if clock is not None else REAL_CLOCK
-        self._executor: Executor | None = None
-        self._sessions: list[Session] = []
-        self._contexts: list[CapabilityContext] = []
-        self._executions: list[ExecRecord] = []
+        limits = limits if limits is not None else Limits()
+        clock = clock if clock is not None else REAL_CLOCK
+        self._runs = Runs(engine, tuple(functions), limits, clock)
 
     def __repr__(self) -> str:
-        return f"<IntegrationTestHelper {self._engine!r}, {len(self._sessions)} sessions>"
+        return f"<IntegrationTestHelper {self._runs.engine!r}, {len(self._runs.sessions)} sessions>"
 
     # -- what code is run in ----------------------------------------------------------------------
 
@@ -105,39 +97,12 @@ class IntegrationTestHelper:
         :param capabilities: tokens, or a context.
         :param functions: host functions besides the helper's own.
         """
-        if not isinstance(self._engine, str):
-            raise UsageError(
-                "a helper of an executor of your own opens no sessions",
-                found=repr(self._engine),
-                fix="make the helper with the name of an engine, or open the session yourself",
-            )
-        context = self._context(capabilities, name)
-        session = opened_session(
-            self._engine,
-            functions=(*self._functions, *functions),
-            capabilities=context,
-            limits=self._limits,
-            name=name,
-            clock=self._clock,
-        )
-        self._sessions.append(session)
-        return session
+        return self._runs.session(capabilities, functions, name)
 
     @property
     def executor(self) -> Executor:
         """The executor that code without a session is run by; opened when it is first asked for."""
-        if self._executor is None:
-            self._executor = (
-                opened_executor(
-                    self._engine,
-                    functions=self._functions,
-                    limits=self._limits,
-                    clock=self._clock,
-                )
-                if isinstance(self._engine, str)
-                else self._engine
-            )
-        return self._executor
+        return self._runs.executor
 
     # -- assertions -------------------------------------------------------------------------------
 
@@ -146,7 +111,7 @@ class IntegrationTestHelper:
         code: str,
         expected: Any = ANYTHING,
         timeout_s: float | None = None,
-        capabilities: Grants = (),
+        capabilities: Grants = None,
         *,
         inputs: Mapping[str, Any] | None = None,
         output: str | None = None,
@@ -156,13 +121,14 @@ class IntegrationTestHelper:
 
         :param expected: the value; whatever compares equal (``pytest.approx``); left out for any.
         :param timeout_s: seconds within which it must end; None for the helper's limit.
-        :param capabilities: what it may use, and nothing else.
+        :param capabilities: what it may use, and nothing else; None for all that the session may,
+            and without a session for nothing.
         :param output: what it must print; None for anything.
         :param session: where to run it; without one, an executor runs it from nothing.
         :raises AssertionError: saying what was expected and what happened.
         """
         __tracebackhide__ = True
-        result, _ = await self._execute(code, timeout_s, capabilities, inputs, session)
+        result, _ = await self._runs.execute(code, timeout_s, capabilities, inputs, session)
         return must_be(result, code, expected, output)
 
     def assert_callback_works(
@@ -204,7 +170,7 @@ class IntegrationTestHelper:
         code: str,
         capability: str | CapabilityToken,
         *,
-        given: Grants = (),
+        given: Grants = None,
         resource: str | None = None,
         operation: str | None = None,
         inputs: Mapping[str, Any] | None = None,
@@ -216,17 +182,16 @@ class IntegrationTestHelper:
         What counts is the refusal on record: code that handles its error is refused all the same.
 
         :param capability: the type, or a token of it.
-        :param given: what the code has.
+        :param given: what the code has; None for all that the session has, and without a session
+            for nothing.
         :param resource: on what it must be refused; None for anything.
         :param operation: for which operation; None for any.
-        :param session: where to run it, with ``given`` narrowed from what the session has; with
-            nothing given, with all that the session has.
+        :param session: where to run it; without one, an executor runs it from nothing.
         :raises AssertionError: where it is not refused; with what happened instead.
         """
         __tracebackhide__ = True
         wanted = capability.type if isinstance(capability, CapabilityToken) else capability
-        grants = None if session is not None and given == () else given
-        result, violations = self._execute_blocking(code, timeout_s, grants, inputs, session)
+        result, violations = self._runs.execute_blocking(code, timeout_s, given, inputs, session)
         for violation in violations:
             if (
                 violation.capability == wanted
@@ -238,7 +203,7 @@ class IntegrationTestHelper:
             "the code was not refused what it must not have",
             code=code,
             expected=f"a violation of {wanted_text(wanted, resource, operation)}",
-            happened=not_refused(result, violations, self._functions),
+            happened=not_refused(result, violations, self._runs.functions),
         )
 
     def assert_raises(
@@ -247,7 +212,7 @@ class IntegrationTestHelper:
         error_type: str | type[BaseException],
         match: str = "",
         *,
-        capabilities: Grants = (),
+        capabilities: Grants = None,
         inputs: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
         session: Session | None = None,
@@ -260,7 +225,7 @@ class IntegrationTestHelper:
         """
         __tracebackhide__ = True
         name = error_type if isinstance(error_type, str) else error_type.__name__
-        result, _ = self._execute_blocking(code, timeout_s, capabilities, inputs, session)
+        result, _ = self._runs.execute_blocking(code, timeout_s, capabilities, inputs, session)
         words = f"{name} with a message that matches {match!r}" if match else name
         if result.ok or result.error_type != name or not re.search(match, result.error):
             raise failure(
@@ -294,14 +259,14 @@ class IntegrationTestHelper:
         if report.verdict is not Verdict.PASS:
             escaped = [f"{row.id} escaped ({dict(row.evidence)})" for row in report.escapes]
             raise failure(
-                f"the engine {self._engine!r} is not confined",
+                f"the engine {self._runs.engine!r} is not confined",
                 expected=f"{len(report.rows)} attempts withstood",
                 happened="; ".join([*escaped, *report.vacuous]),
             )
         return report
 
     def _factory(self) -> Factory:
-        engine = self._engine
+        engine = self._runs.engine
         if not isinstance(engine, str) or is_double(engine):
             raise UsageError(
                 "the laws of confinement need an engine that runs code, made on their terms",
@@ -318,34 +283,23 @@ class IntegrationTestHelper:
 
     def get_execution_history(self) -> list[ExecRecord]:
         """All that was executed through the helper and in its sessions, oldest first."""
-        records = list(self._executions)
-        for session in self._sessions:
-            records += [one for one in session.history if one not in records]
-        return sorted(records, key=lambda record: record.started)
+        return self._runs.executions
 
     def get_violation_history(self) -> list[CapabilityViolation]:
         """All that was refused to it, oldest first."""
-        violations = [one for context in self._contexts for one in context.violations]
-        return sorted(violations, key=lambda violation: violation.time)
+        return self._runs.violations
 
     # -- the end ----------------------------------------------------------------------------------
 
     def cleanup(self) -> Settled[None]:
         """Close what it opened. The histories stay; twice is allowed; it can be used again."""
-        self._executions = self.get_execution_history()
-        sessions, self._sessions = self._sessions, []
-        for session in sessions:
-            _close(session)
-        executor, self._executor = self._executor, None
-        if executor is not None and executor is not self._engine:
-            _close(executor)
+        self._runs.close()
         return Settled(None)
 
     def reset(self) -> Settled[None]:
         """Close what it opened and forget the histories: it is as new."""
         self.cleanup()
-        self._executions.clear()
-        self._contexts.clear()
+        self._runs.forget()
         return Settled(None)
 
     def __enter__(self) -> IntegrationTestHelper:
@@ -369,87 +323,6 @@ class IntegrationTestHelper:
         trace: TracebackType | None,
     ) -> None:
         self.cleanup()
-
-    # -- inside -----------------------------------------------------------------------------------
-
-    def _context(self, grants: Grants, name: str) -> CapabilityContext:
-        context = (
-            grants
-            if isinstance(grants, CapabilityContext)
-            else CapabilityContext(name, tokens=grants or (), clock=self._clock)
-        )
-        if context not in self._contexts:
-            self._contexts.append(context)
-        return context
-
-    def _prepared(
-        self, grants: Grants, session: Session | None
-    ) -> tuple[Session | Executor, Grants, CapabilityContext]:
-        """Who runs the code, with which grants, and whose violations are looked at."""
-        if session is None:
-            context = self._context(grants, "test")
-            return self.executor, context, context
-        context = self._context(session.capabilities, "")
-        return session, None if grants == () else grants, context
-
-    def _keep(
-        self, code: str, result: ExecResult, session: Session | None, context: CapabilityContext
-    ) -> None:
-        if session is None or session not in self._sessions:
-            self._executions.append(
-                ExecRecord(
-                    kind="run",
-                    code=code,
-                    result=result,
-                    grants=context.types(),
-                    started=self._clock.time() - result.timings.total_s,
-                )
-            )
-
-    async def _execute(
-        self,
-        code: str,
-        timeout_s: float | None,
-        grants: Grants,
-        inputs: Mapping[str, Any] | None,
-        session: Session | None,
-    ) -> tuple[ExecResult, list[CapabilityViolation]]:
-        target, grants, context = self._prepared(grants, session)
-        before = len(context.violations)
-        execute = target.run if isinstance(target, Session) else target.execute
-        result = await execute(code, timeout_s=timeout_s, grants=grants, inputs=inputs)
-        self._keep(code, result, session, context)
-        return result, context.violations[before:]
-
-    def _execute_blocking(
-        self,
-        code: str,
-        timeout_s: float | None,
-        grants: Grants,
-        inputs: Mapping[str, Any] | None,
-        session: Session | None,
-    ) -> tuple[ExecResult, list[CapabilityViolation]]:
-        target, grants, context = self._prepared(grants, session)
-        before = len(context.violations)
-        name = "run" if isinstance(target, Session) else "execute"
-        twin = getattr(target, f"{name}_sync", None)
-        options = {"timeout_s": timeout_s, "grants": grants, "inputs": inputs}
-        if twin is not None:
-            result: ExecResult = twin(code, **options)
-        else:
-            result = blocking(lambda: getattr(target, name)(code, **options))
-        self._keep(code, result, session, context)
-        return result, context.violations[before:]
-
-
-def _close(thing: Session | Executor) -> None:
-    close: Any = getattr(thing, "close_sync", None)
-    if close is not None:
-        close()
-        return
-    close = getattr(thing, "close", None)
-    if close is not None:
-        blocking(close)
 
 
 __all__ = ["ANYTHING", "IntegrationTestHelper"]

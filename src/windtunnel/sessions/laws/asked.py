@@ -169,7 +169,7 @@ class GuestContract(laws.Contract):
         """Who no longer awaits code ends it; the next execution is served."""
         with anyio.move_on_after(SHORT_S) as scope:
             await asked.say(asked.language.forever, timeout_s=ENOUGH_S)
-        assert scope.cancelled_caught
+        assert scope.cancelled_caught, "what never ends has ended by itself"
         with anyio.fail_after(ENOUGH_S):
             await asked.expect(asked.language.answer)
 
