@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.clock import REAL_CLOCK
-from windtunnel.core.errors import MissingExtraError
+from windtunnel.core.errors import MissingExtraError, ResourceError
 from windtunnel.own import forks, inventory
 from windtunnel.own.identity import ProcessIdentity
 from windtunnel.sessions.deadline import Alarm
@@ -315,11 +315,18 @@ def _checked_out(limits: Limits) -> pydantic_monty.MontySession:
 _guests: weakref.WeakSet[MontyGuest] = weakref.WeakSet()
 _made: pydantic_monty.Monty | None = None
 _making = threading.Lock()
+_forked_away = False
 _recorded: dict[ProcessIdentity, int] = {}
 
 
 def _pool() -> pydantic_monty.Monty:
     global _made
+    if _forked_away:
+        raise ResourceError(
+            "the engine monty cannot be used in this process",
+            found="it was forked from one that had used it, and the library's threads were not",
+            fix="open no monty session before the fork, or use the engine process",
+        )
     with _making:
         if _made is None:
             try:
@@ -372,9 +379,10 @@ def _immortal(thing: object) -> None:
 
 
 def _forget() -> None:
-    global _made, _making
+    global _made, _making, _forked_away
     for guest in list(_guests):
         guest.keep_after_fork()
+    _forked_away = _forked_away or _made is not None
     _made, _making = None, threading.Lock()
     _recorded.clear()
 
