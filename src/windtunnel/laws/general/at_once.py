@@ -72,7 +72,9 @@ async def _in_threads(
 
     rehearsal, _ = _interleaved(case, await case.make(), works, (), told)
     lines = strategies.integers(0, max(rehearsal.lines - 1, 0))
-    switches = draw(strategies.lists(lines, max_size=4, unique=True), "switch before line")
+    switches = draw(
+        strategies.lists(lines, min_size=1, max_size=4, unique=True), "switch before line"
+    )
     together, ended = _interleaved(case, subject, works, switches, told)
     if together.overlapped:
         draw.saw(branch)
