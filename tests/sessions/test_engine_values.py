@@ -49,6 +49,13 @@ def test_a_value_goes_in_and_out_and_through_a_host_function_unchanged(
         assert same(result.value, value)
 
 
+def _id(value: object) -> str:
+    """The same in every process, which an address or the order of a set is not."""
+    if type(value) in (set, object):
+        return type(value).__name__
+    return ascii(value)[:40]
+
+
 PLAIN = [
     None,
     True,
@@ -81,7 +88,7 @@ PLAIN = [
 ]
 
 
-@pytest.mark.parametrize("value", PLAIN, ids=lambda value: ascii(value)[:40])
+@pytest.mark.parametrize("value", PLAIN, ids=_id)
 def test_what_every_engine_holds(session: EngineSession, value: object) -> None:
     session.define_sync("value", value)
     assert same(session.run_sync("value").value, value)
@@ -95,7 +102,7 @@ class Red(enum.IntEnum):
     RED = 1
 
 
-@pytest.mark.parametrize("value", [Red.RED, object(), [print], bytearray(b"x")], ids=repr)
+@pytest.mark.parametrize("value", [Red.RED, object(), [print], bytearray(b"x")], ids=_id)
 def test_what_no_engine_holds_is_refused_on_every_way_in(
     session: EngineSession, value: object
 ) -> None:
