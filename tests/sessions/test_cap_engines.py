@@ -240,3 +240,37 @@ def test_who_is_granted_nothing_is_still_bounded():
     with sessions.open(capabilities=context) as session:
         result = session.run_sync("len('x' * 50_000_000)", grants=())
         assert result.error_type == "MemoryError"
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [sessions.open, sessions.executor, sessions.MockREPLSession, sessions.MockAsyncExecutor],
+    ids=lambda one: one.__name__,
+)
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_what_was_granted_to_an_execution_ends_with_it(opened, how):
+    context = CapabilityContext("root")
+    token = context.grant("look")
+    kept = []
+
+    @host_function(needs="look")
+    def keep():
+        kept.append((current_context(), carry(where)))
+
+    options = {"reads": True} if opened is sessions.MockAsyncExecutor else {}
+    with opened(functions=[keep], capabilities=context, **options) as running:
+        for grants in ([token], context, None):
+            execute = getattr(running, "run", None) or running.execute
+            if how == "async":
+                result = asyncio.run(execute("keep()", grants=grants))
+            else:
+                execute = getattr(running, "run_sync", None) or running.execute_sync
+                result = execute("keep()", grants=grants)
+            assert result.ok, result
+    granted, *held = kept
+    with pytest.raises(CapabilityDenied, match="closed"):
+        granted[1]()
+    assert granted[0] is not context
+    for current, look in held:
+        assert current is context
+        assert look() == "root"

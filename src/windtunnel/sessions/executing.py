@@ -12,7 +12,7 @@ from windtunnel.sessions.capabilities.token import CapabilityToken
 from windtunnel.sessions.errors import SessionClosedError
 from windtunnel.sessions.hosting import HostFunction
 from windtunnel.sessions.protocol import Engine, ExecResult, Grants, Limits
-from windtunnel.sessions.session import EngineSession, by_name, held_as
+from windtunnel.sessions.session import EngineSession, by_name, for_this_alone, held_as
 
 
 class EngineExecutor:
@@ -70,7 +70,8 @@ class EngineExecutor:
         :raises SessionClosedError: after it was closed.
         """
         async with self._session(grants) as session:
-            return await session.run(code, timeout_s=timeout_s, inputs=inputs)
+            with for_this_alone(session.capabilities, grants):
+                return await session.run(code, timeout_s=timeout_s, inputs=inputs)
 
     def execute_sync(
         self,
@@ -81,7 +82,7 @@ class EngineExecutor:
         inputs: Mapping[str, Any] | None = None,
     ) -> ExecResult:
         """:meth:`execute`, blocking."""
-        with self._session(grants) as session:
+        with self._session(grants) as session, for_this_alone(session.capabilities, grants):
             return session.run_sync(code, timeout_s=timeout_s, inputs=inputs)
 
     async def close(self) -> None:

@@ -305,7 +305,8 @@ class EngineSession:
         limits = self.limits
         if timeout_s is not None:
             limits = dataclasses.replace(limits, timeout_s=timeout_s)
-        with narrowed(self._capabilities, grants).scope() as context:
+        context = narrowed(self._capabilities, grants)
+        with context.scope(), for_this_alone(context, grants):
             asked = _Asked(kind, code, context, limits, self._clock.time(), _now())
             if kind in BOUNDED:
                 asked.bound()
@@ -465,6 +466,20 @@ def narrowed(held: CapabilityContext, grants: Grants) -> CapabilityContext:
             above = above.parent_context
         grants = grants.tokens()
     return held.child("grants", grants, inherit=False)
+
+
+@contextlib.contextmanager
+def for_this_alone(context: CapabilityContext, grants: Grants) -> Iterator[None]:
+    """What was granted to one execution ends with it, whoever it was handed on to meanwhile.
+
+    :param context: the execution's.
+    :param grants: what it was made of; a context that was given is not closed.
+    """
+    try:
+        yield
+    finally:
+        if grants is not None and context is not grants:
+            context.close()
 
 
 def _refused(denied: CapabilityDenied) -> Work:

@@ -14,7 +14,7 @@ from windtunnel.sessions.fake.records import MockExecutionResult
 from windtunnel.sessions.fake.waiting import Steps
 from windtunnel.sessions.hosting import HostFunction
 from windtunnel.sessions.protocol import Grants
-from windtunnel.sessions.session import by_name, held_as
+from windtunnel.sessions.session import by_name, for_this_alone, held_as
 
 
 class MockAsyncExecutor(Double):
@@ -76,8 +76,10 @@ class MockAsyncExecutor(Double):
         :raises SessionClosedError: after :meth:`close`.
         :raises UsageError: for a limit that is none; when strict, for code without a script.
         """
-        asked = self._asked("run", code, self._context(grants), timeout_s, inputs)
-        return await self._carry_out(asked, self._steps(asked))
+        context = self._context(grants)
+        with for_this_alone(context, grants):
+            asked = self._asked("run", code, context, timeout_s, inputs)
+            return await self._carry_out(asked, self._steps(asked))
 
     def execute_sync(
         self,
@@ -88,8 +90,10 @@ class MockAsyncExecutor(Double):
         inputs: Mapping[str, Any] | None = None,
     ) -> MockExecutionResult:
         """The same, blocking this thread for what it takes on the clock."""
-        asked = self._asked("run", code, self._context(grants), timeout_s, inputs)
-        return self._carry_out_sync(asked, self._steps(asked))
+        context = self._context(grants)
+        with for_this_alone(context, grants):
+            asked = self._asked("run", code, context, timeout_s, inputs)
+            return self._carry_out_sync(asked, self._steps(asked))
 
     def reset(self, *, scripts: bool = False) -> None:
         """Forget the history; ``should_fail``, ``execution_delay`` and ``mock_result`` are as they

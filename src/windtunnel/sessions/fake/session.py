@@ -22,7 +22,7 @@ from windtunnel.sessions.fake.records import (
 from windtunnel.sessions.fake.turn import Turn
 from windtunnel.sessions.fake.waiting import Steps
 from windtunnel.sessions.protocol import Grants, Limits
-from windtunnel.sessions.session import by_name, held_as, narrowed
+from windtunnel.sessions.session import by_name, for_this_alone, held_as, narrowed
 
 if TYPE_CHECKING:
     from windtunnel.sessions.capabilities import CapabilityContext
@@ -165,8 +165,9 @@ class MockREPLSession(Double):
         """
         async with self._turn.taken():
             context = narrowed(self._context, grants)
-            asked = self._asked("run", code, context, timeout_s, inputs)
-            return await self._carry_out(asked, self._run_steps(asked))
+            with for_this_alone(context, grants):
+                asked = self._asked("run", code, context, timeout_s, inputs)
+                return await self._carry_out(asked, self._run_steps(asked))
 
     def run_sync(
         self,
@@ -179,8 +180,9 @@ class MockREPLSession(Double):
         """The same, blocking this thread for what it takes on the clock."""
         with self._turn.taken_sync():
             context = narrowed(self._context, grants)
-            asked = self._asked("run", code, context, timeout_s, inputs)
-            return self._carry_out_sync(asked, self._run_steps(asked))
+            with for_this_alone(context, grants):
+                asked = self._asked("run", code, context, timeout_s, inputs)
+                return self._carry_out_sync(asked, self._run_steps(asked))
 
     def execute(self, code: str, **options: Any) -> MockExecutionResult:
         """The same as :meth:`run_sync`."""
