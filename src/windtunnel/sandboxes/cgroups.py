@@ -151,16 +151,23 @@ class CellGroup:
     """The groups of one cell.
 
     :ivar folders: where they lie.
+    :ivar doors: within the block of it, descriptors: who writes ``0`` to each is in the groups.
     """
 
     def __init__(self, folders: list[Path]) -> None:
         self.folders = tuple(folders)
+        self.doors: list[int] = []
 
-    def doors(self) -> list[int]:
-        """Descriptors: who writes ``0`` to each is in the groups. To be closed by the caller."""
-        return [
-            os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in self.folders
-        ]
+    def __enter__(self) -> CellGroup:
+        """Open the doors for the block."""
+        for folder in self.folders:
+            self.doors.append(os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for door in self.doors:
+            os.close(door)
+        self.doors.clear()
 
     def remove(self) -> None:
         """Remove them, once the cell is gone."""

@@ -25,7 +25,7 @@ from windtunnel.sandboxes.protocol import CellLimits, Program, SandboxError
 from windtunnel.sandboxes.tiers import Tier
 
 _START_WITHIN_S = 30.0
-_GONE = "the sandboxed interpreter is gone"
+_FIX = "see `windtunnel doctor` for what this machine allows"
 _INSIDE = Path(__file__).with_name("inside.py")
 _LANDLOCK = Path(__file__).with_name("landlock.py")
 # Datagrams that end where the other side does; macOS has none, and sends little in one piece.
@@ -33,7 +33,12 @@ _DATAGRAMS = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_S
 
 
 class InterpreterGoneError(SandboxError):
-    """The interpreter ended before it gave a cell."""
+    """The interpreter ended before it gave a cell.
+
+    :ivar interpreter: which one.
+    """
+
+    interpreter: Interpreter
 
 
 class Interpreter:
@@ -88,66 +93,56 @@ class Interpreter:
     def _await_ready(self) -> None:
         message = _received(self._control, _START_WITHIN_S)[0]
         if not message.startswith(b"ready"):
-            raise self._refused("the sandboxed interpreter did not start")
+            raise self.refused("the sandboxed interpreter did not start")
         self.limits_threads = message == b"ready"
         """Whether the kernel counts the threads of its user against a limit."""
 
-    def _refused(
-        self, what: str, found: str = "", kind: type[SandboxError] = SandboxError
-    ) -> SandboxError:
-        self._messages.seek(0)
-        said = self._messages.read(4000).decode(errors="replace").strip()
-        lines = [line for line in (found or said or "it said nothing").splitlines() if line.strip()]
-        return kind(
-            what,
-            found=lines[-1],
-            fix="see `windtunnel doctor` for what this machine allows",
+    def refused(self, what: str, found: str = "") -> SandboxError:
+        """The error for what it did not do, with what it said last."""
+        return SandboxError(what, found=found or self._said(), fix=_FIX)
+
+    def gone(self) -> InterpreterGoneError:
+        """The error for its having ended."""
+        error = InterpreterGoneError(
+            "the sandboxed interpreter is gone", found=self._said(), fix=_FIX
         )
+        error.interpreter = self
+        return error
+
+    def _said(self) -> str:
+        self._messages.seek(0)
+        said = self._messages.read(4000).decode(errors="replace")
+        return ([line for line in said.splitlines() if line.strip()] or ["it said nothing"])[-1]
 
     @property
     def running(self) -> bool:
         """Whether its process is there."""
         return self._child.running
 
-    def cell(
-        self, limits: CellLimits, doors: Sequence[int], give_back: Callable[[], None]
-    ) -> ProcessCell:
-        """Have a cell forked, or become one.
+    def ask(self, limits: CellLimits, doors: Sequence[int], give_back: Callable[[], None]) -> Asked:
+        """Ask for a cell, forked or this interpreter itself, and do not wait for it.
 
         :param doors: those of the control groups that it is to enter.
-        :param give_back: called once when the cell is gone.
+        :param give_back: called once when the cell is gone, or could not be had.
         :raises InterpreterGoneError: where there is nobody to ask any more.
-        :raises SandboxError: where it could not be confined.
         """
         channel, theirs = socket.socketpair()
         report, reporting = socket.socketpair(socket.AF_UNIX, _DATAGRAMS)
         output, printing = os.pipe()
+        asked = Asked(self, channel, output, report, limits.message_bytes, give_back)
         try:
-            with theirs, reporting, report:
-                try:
-                    socket.send_fds(
-                        self._control,
-                        [json.dumps(self._request(limits)).encode()],
-                        [theirs.fileno(), printing, reporting.fileno(), *doors],
-                    )
-                except OSError as error:
-                    raise self._refused(_GONE, kind=InterpreterGoneError) from error
-                finally:
-                    os.close(printing)
-                theirs.close()
-                reporting.close()
-                life = self._life(report)
-            return ProcessCell(
-                channel,
-                output,
-                life,
-                message_bytes=limits.message_bytes,
-                give_back=give_back,
-            )
-        except BaseException:
-            channel.close()
-            os.close(output)
-            raise
+            with theirs, reporting:
+                socket.send_fds(
+                    self._control,
+                    [json.dumps(self._request(limits)).encode()],
+                    [theirs.fileno(), printing, reporting.fileno(), *doors],
+                )
+        except OSError as error:
+            asked.abandon()
+            raise self.gone() from error
+        finally:
+            os.close(printing)
+        return asked
 
     def _request(self, limits: CellLimits) -> dict[str, object]:
         return {
@@ -168,27 +163,77 @@ class Interpreter:
         # bubblewrap's own first process is 1, what it starts is 2.
         return self._tier.filter_for(self._child.pid if self._tier.name == "plain" else 2)
 
-    def _life(self, report: socket.socket) -> Life:
-        """Wait until the cell has given up what it must not have."""
-        pidfd = -1
-        while True:
-            message, fds = _received(report, _START_WITHIN_S)
-            if message == b"pidfd":
-                (pidfd,) = fds
-            elif message == b"ready":
-                return Pidfd(pidfd) if pidfd >= 0 else _ByChild(self._child)
-            else:
-                if pidfd >= 0:
-                    os.close(pidfd)
-                if not message:
-                    raise self._refused(_GONE, kind=InterpreterGoneError)
-                raise self._refused(
-                    "a cell could not be confined", message.decode(errors="replace")
-                )
+    def by_child(self) -> Life:
+        """The life of the cell that this interpreter itself is, where no pidfd came."""
+        return _ByChild(self._child)
 
     def close(self) -> None:
         """Kill it; returns when it and all its cells are gone."""
         self._scope.close()
+
+
+class Asked:
+    """A cell that was asked for, and is being made meanwhile."""
+
+    def __init__(
+        self,
+        interpreter: Interpreter,
+        channel: socket.socket,
+        output: int,
+        report: socket.socket,
+        message_bytes: int,
+        give_back: Callable[[], None],
+    ) -> None:
+        self.interpreter = interpreter
+        self._channel = channel
+        self._output = output
+        self._report = report
+        self._message_bytes = message_bytes
+        self._give_back = give_back
+
+    def cell(self) -> ProcessCell:
+        """The cell, once it has given up what it must not have.
+
+        :raises InterpreterGoneError: where the interpreter ended instead.
+        :raises SandboxError: where it could not be confined.
+        """
+        try:
+            life = self._life()
+        except BaseException:
+            self.abandon()
+            raise
+        self._report.close()
+        return ProcessCell(
+            self._channel,
+            self._output,
+            life,
+            message_bytes=self._message_bytes,
+            give_back=self._give_back,
+        )
+
+    def _life(self) -> Life:
+        pidfd = -1
+        while True:
+            message, fds = _received(self._report, _START_WITHIN_S)
+            if message == b"pidfd":
+                (pidfd,) = fds
+            elif message == b"ready":
+                return Pidfd(pidfd) if pidfd >= 0 else self.interpreter.by_child()
+            else:
+                if pidfd >= 0:
+                    os.close(pidfd)
+                if not message:
+                    raise self.interpreter.gone()
+                raise self.interpreter.refused(
+                    "a cell could not be confined", message.decode(errors="replace")
+                )
+
+    def abandon(self) -> None:
+        """Do without it: it ends when it finds nobody at the other end of its channel."""
+        self._channel.close()
+        self._report.close()
+        os.close(self._output)
+        self._give_back()
 
 
 class _ByChild:

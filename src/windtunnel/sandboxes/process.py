@@ -12,6 +12,7 @@ for giving up rights before the first foreign byte is read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from types import TracebackType
@@ -20,7 +21,7 @@ from windtunnel.own import inventory
 from windtunnel.sandboxes import tiers
 from windtunnel.sandboxes.cell import ProcessCell
 from windtunnel.sandboxes.cgroups import CellGroup, Groups
-from windtunnel.sandboxes.interpreter import Interpreter, InterpreterGoneError
+from windtunnel.sandboxes.interpreter import Asked, Interpreter, InterpreterGoneError
 from windtunnel.sandboxes.protocol import CellLimits, Program, SandboxError
 from windtunnel.sandboxes.tiers import Tier
 
@@ -59,6 +60,8 @@ class ProcessSandbox:
         self._starting = threading.RLock()
         self._cells: set[ProcessCell] = set()
         self._spare: ProcessCell | None = None
+        self._ahead: tuple[CellLimits, Asked] | None = None
+        self._forks = 0
 
     @property
     def isolation(self) -> str:
@@ -129,43 +132,53 @@ class ProcessSandbox:
             )
 
     def _start(self, tier: Tier, limits: CellLimits) -> ProcessCell:
-        group = self._group(tier, limits)
-        doors = group.doors()
-        try:
-            if tier.forks:
-                return self._adopt(self._forked(tier, limits, doors, group))
-            return self._adopt(self._alone(tier, limits, doors, group))
-        except BaseException:
-            group.remove()
-            raise
-        finally:
-            for door in doors:
-                os.close(door)
+        cell = self._forked(tier, limits) if tier.forks else self._alone(tier, limits)
+        with self._starting:
+            self._cells = {known for known in self._cells if not known.closed} | {cell}
+        return cell
 
-    def _forked(
-        self, tier: Tier, limits: CellLimits, doors: list[int], group: CellGroup
-    ) -> ProcessCell:
-        zygote = self._awake(tier)
+    def _forked(self, tier: Tier, limits: CellLimits) -> ProcessCell:
         try:
-            return zygote.cell(limits, doors, group.remove)
-        except InterpreterGoneError:
+            cell = (self._asked_ahead(limits) or self._ask(tier, limits)).cell()
+        except InterpreterGoneError as gone:
             # Somebody ended it, or the kernel for want of memory: another one, once.
             with self._starting:
-                if self._zygote is zygote:
+                if self._zygote is gone.interpreter:
                     self._end_zygote()
-            return self._awake(tier).cell(limits, doors, group.remove)
+            cell = self._ask(tier, limits).cell()
+        self._ask_ahead(tier, limits)
+        return cell
 
-    def _alone(
-        self, tier: Tier, limits: CellLimits, doors: list[int], group: CellGroup
-    ) -> ProcessCell:
+    def _ask(self, tier: Tier, limits: CellLimits) -> Asked:
+        zygote = self._awake(tier)
+        with self._group(tier, limits) as group:
+            return zygote.ask(limits, group.doors, group.remove)
+
+    def _asked_ahead(self, limits: CellLimits) -> Asked | None:
+        with self._starting:
+            ahead, self._ahead = self._ahead, None
+        if ahead is None or ahead[0] == limits:
+            return ahead and ahead[1]
+        ahead[1].abandon()
+        return None
+
+    def _ask_ahead(self, tier: Tier, limits: CellLimits) -> None:
+        """Have the next cell made meanwhile, where one after the other is wanted."""
+        with self._starting, contextlib.suppress(SandboxError):  # the next start says it
+            self._forks += 1
+            if self._forks > 2 and self._ahead is None and not self._closed:
+                self._ahead = (limits, self._ask(tier, limits))
+
+    def _alone(self, tier: Tier, limits: CellLimits) -> ProcessCell:
         interpreter = Interpreter(tier, self._program, limits)
-
-        def give_back() -> None:
-            interpreter.close()
-            group.remove()
-
         try:
-            return interpreter.cell(limits, doors, give_back)
+            with self._group(tier, limits) as group:
+
+                def give_back() -> None:
+                    interpreter.close()
+                    group.remove()
+
+                return interpreter.ask(limits, group.doors, give_back).cell()
         except BaseException:
             interpreter.close()
             raise
@@ -193,11 +206,6 @@ class ProcessSandbox:
                 fix="look at who else changes this process's control groups",
             ) from error
 
-    def _adopt(self, cell: ProcessCell) -> ProcessCell:
-        with self._starting:
-            self._cells = {known for known in self._cells if not known.closed} | {cell}
-        return cell
-
     def _end_zygote(self) -> None:
         if self._zygote is not None:
             self._zygote.close()
@@ -212,6 +220,9 @@ class ProcessSandbox:
             for cell in self._cells:
                 cell.close()
             self._end_zygote()
+            if self._ahead is not None:
+                self._ahead[1].abandon()
+                self._ahead = None
             if self._groups is not None:
                 self._groups.close()
 
