@@ -223,13 +223,15 @@ def _verdict(low: float, high: float, limit: float) -> Verdict:
 
 def _figure(result: Result, figure: str) -> tuple[float, float, float]:
     """The figure between its bounds; a figure of these very calls has none."""
+    exact: float | None = None
     if figure == "failures":
-        return (result.failure_rate,) * 3
-    if figure == "memory":
-        held = result.memory.peak_bytes if result.memory is not None else math.nan
-        return (held,) * 3
-    if figure in ("min", "max"):
-        return (getattr(result, figure),) * 3
+        exact = result.failure_rate
+    elif figure == "memory":
+        exact = math.nan if result.memory is None else float(result.memory.peak_bytes)
+    elif figure in ("min", "max"):
+        exact = getattr(result, figure)
+    if exact is not None:
+        return exact, exact, exact
     if figure in ("mean", "throughput"):
         low, high = result.interval(figure)
         return low, getattr(result, figure), high

@@ -11,6 +11,7 @@ from windtunnel.draw import clean, pad, shorten
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _BAR = 40
+_PLACES = (0, 50, 75, 90, 95, 99, 99.9, 99.99, 100)
 
 
 def text(result: Result) -> str:
@@ -31,6 +32,7 @@ def text(result: Result) -> str:
     lines += [f"  {line}" for line in _failures(result)]
     if len(result.times_s) > 1:
         lines += ["", *(f"  {line}" for line in histogram(result.times_s))]
+        lines += ["", *(f"  {line}" for line in percentiles(result))]
     return "\n".join(lines)
 
 
@@ -52,6 +54,30 @@ def histogram(times_s: tuple[float, ...], *, most: int = 12) -> list[str]:
         f"{pad(name, max(map(len, names)), right=True)}  "
         f"{pad(count, max(map(len, counts)), right=True)}  {_bar(share / highest)}".rstrip()
         for name, count, (_, _, share) in zip(names, counts, made, strict=True)
+    ]
+
+
+def percentiles(result: Result) -> list[str]:
+    """The durations at ever higher percentiles, as far as there are samples for them.
+
+    >>> times = tuple(x / 1000 for x in range(1, 101))
+    >>> print("\\n".join(percentiles(Result(name="f", times_s=times, n=100))))
+       p0  1.00 ms  ▌
+      p50  50.5 ms  ████████████████████▎
+      p75  75.2 ms  ██████████████████████████████▏
+      p90  90.1 ms  ████████████████████████████████████▏
+      p95  95.0 ms  ██████████████████████████████████████▏
+      p99  99.0 ms  ███████████████████████████████████████▋
+     p100   100 ms  ████████████████████████████████████████
+    """
+    most = 100 * (1 - 1 / len(result.times_s))
+    shown = [place for place in _PLACES if place <= most or place == 100]
+    values = [result.percentile(place) for place in shown]
+    texts = [duration(value) for value in values]
+    width = max(map(len, texts))
+    return [
+        f"{f'p{place:g}':>5}  {text:>{width}}  {_bar(value / (values[-1] or 1))}".rstrip()
+        for place, text, value in zip(shown, texts, values, strict=True)
     ]
 
 
