@@ -24,6 +24,18 @@ def _aiohttp(module: Any) -> Patched:
     return aiohttp_way.connector(module)
 
 
+def _grpc(module: Any) -> Patched:
+    from windtunnel.models import grpc_way
+
+    return grpc_way.channels(module)
+
+
+def _grpc_aio(module: Any) -> Patched:
+    from windtunnel.models import grpc_aio_way
+
+    return grpc_aio_way.channels(module)
+
+
 _WAYS: dict[str, Callable[[Any], Patched]] = {
     "httpcore": httpcore_way.backends,
     "httpcore2": httpcore_way.backends,
@@ -32,6 +44,8 @@ _WAYS: dict[str, Callable[[Any], Patched]] = {
     "aiohttp": _aiohttp,
     "urllib3.connection": fence.urllib3_connections,
     "http.client": fence.http_client,
+    "grpc": _grpc,
+    "grpc.aio": _grpc_aio,
     "socket": fence.resolver,
 }
 
