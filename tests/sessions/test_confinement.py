@@ -45,10 +45,12 @@ def report(request):
     return anyio.run(lambda: checked(ENGINES[request.param]))
 
 
+@pytest.mark.once
 def test_nothing_escapes_from_the_engine(report):
     assert [(row.id, dict(row.evidence)) for row in report.escapes] == []
 
 
+@pytest.mark.once
 def test_enough_is_tried_on_the_engine_for_that_to_mean_something(report):
     assert report.vacuous == ()
     assert report.verdict is Verdict.PASS
@@ -56,6 +58,7 @@ def test_enough_is_tried_on_the_engine_for_that_to_mean_something(report):
     assert len(report.rows) == len(confinement.ATTEMPTS)
 
 
+@pytest.mark.once
 def test_the_engine_can_do_the_legal_thing_of_every_family(report):
     assert [row.id for row in report.controls if row.outcome is not Outcome.WITHSTOOD] == []
     assert len(report.controls) == len(confinement.FAMILIES)

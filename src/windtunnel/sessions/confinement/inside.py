@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import dataclasses
 import fcntl
+import gc
 import importlib
 import importlib.util
 import json
@@ -68,6 +69,8 @@ def _warmed_up() -> None:
     anyio.run(anyio.sleep, 0)
     for name in ("hosting", "capabilities.context", "capabilities.sealed"):
         importlib.import_module(f"windtunnel.sessions.{name}")
+    gc.collect()
+    gc.freeze()  # so that collections in workers do not write to the pages that they share
 
 
 def loaded(target: str) -> Factory:
