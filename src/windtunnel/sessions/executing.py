@@ -10,9 +10,10 @@ from windtunnel.core.clock import REAL_CLOCK, Clock
 from windtunnel.sessions.capabilities.context import CapabilityContext
 from windtunnel.sessions.capabilities.token import CapabilityToken
 from windtunnel.sessions.errors import SessionClosedError
+from windtunnel.sessions.holding import by_name, for_this_alone, held_as
 from windtunnel.sessions.hosting import HostFunction
 from windtunnel.sessions.protocol import Engine, ExecResult, Grants, Limits
-from windtunnel.sessions.session import EngineSession, by_name, for_this_alone, held_as
+from windtunnel.sessions.session import EngineSession
 
 
 class EngineExecutor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import textwrap
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.clock import REAL_CLOCK, Clock
 from windtunnel.core.errors import UsageError
+from windtunnel.sessions import works
 from windtunnel.sessions.callbacks import MISSING, Callback, Callbacks, OnError
 from windtunnel.sessions.capabilities.context import CapabilityContext
-from windtunnel.sessions.capabilities.current import current_context, in_scope
 from windtunnel.sessions.capabilities.held import CapabilityUse
 from windtunnel.sessions.capabilities.token import CapabilityToken
-from windtunnel.sessions.engines.naming import name_checked
 from windtunnel.sessions.errors import CapabilityDenied, GuestError, SessionClosedError
+from windtunnel.sessions.holding import by_name, for_this_alone, held_as, narrowed
 from windtunnel.sessions.hosting import HostFunction
 from windtunnel.sessions.job import GRACE_S, Job, Work, inside
 from windtunnel.sessions.protocol import (
@@ -29,7 +28,6 @@ from windtunnel.sessions.protocol import (
     ExecResult,
     Grants,
     Guest,
-    HostCall,
     Limits,
 )
 from windtunnel.sessions.turns import Turns
@@ -137,7 +135,7 @@ class EngineSession:
         :raises ValueCrossingError: for an input that the engine cannot hold.
         :raises SessionClosedError: after it was closed.
         """
-        return await self._awaited("run", code, _run(code, inputs), timeout_s, grants)
+        return await self._awaited("run", code, works.running(code, inputs), timeout_s, grants)
 
     def run_sync(
         self,
@@ -148,7 +146,7 @@ class EngineSession:
         inputs: Mapping[str, Any] | None = None,
     ) -> ExecResult:
         """:meth:`run`, blocking. Ctrl-C ends the code."""
-        return self._waited_for("run", code, _run(code, inputs), timeout_s, grants)
+        return self._waited_for("run", code, works.running(code, inputs), timeout_s, grants)
 
     async def call(
         self, function: str, /, *args: Any, timeout_s: float | None = None, **kwargs: Any
@@ -158,14 +156,14 @@ class EngineSession:
         :raises GuestError: where it fails, with the guest's error type.
         :raises ValueCrossingError: for an argument that the engine cannot hold.
         """
-        work = _call(function, args, kwargs)
+        work = works.calling(function, args, kwargs)
         return _value(await self._awaited("call", function, work, timeout_s))
 
     def call_sync(
         self, function: str, /, *args: Any, timeout_s: float | None = None, **kwargs: Any
     ) -> Any:
         """:meth:`call`, blocking."""
-        work = _call(function, args, kwargs)
+        work = works.calling(function, args, kwargs)
         return _value(self._waited_for("call", function, work, timeout_s))
 
     async def define(self, name: str, value: Any) -> None:
@@ -174,11 +172,11 @@ class EngineSession:
         :raises ValueCrossingError: for one that the engine cannot hold.
         :raises UsageError: for a name that is none.
         """
-        await self._awaited("define", name, _define(name, value))
+        await self._awaited("define", name, works.defining(name, value))
 
     def define_sync(self, name: str, value: Any) -> None:
         """:meth:`define`, blocking."""
-        self._waited_for("define", name, _define(name, value))
+        self._waited_for("define", name, works.defining(name, value))
 
     def callback(
         self,
@@ -207,12 +205,12 @@ class EngineSession:
 
     async def reset(self) -> None:
         """Forget every name and the history; capabilities stay."""
-        await self._awaited(RESET, "", _reset)
+        await self._awaited(RESET, "", works.resetting)
         self._history.clear()
 
     def reset_sync(self) -> None:
         """:meth:`reset`, blocking."""
-        self._waited_for(RESET, "", _reset)
+        self._waited_for(RESET, "", works.resetting)
         self._history.clear()
 
     async def close(self) -> None:
@@ -340,7 +338,7 @@ class EngineSession:
             raise SessionClosedError(name=self.name)
         asked.began = _now()
         if asked.refused is not None:
-            work = _refused(asked.refused)
+            work = works.refused(asked.refused)
         job = Job(self, self._guest, self._functions, work, asked.limits, self._turns.leave)
         self._job = job
         if self._closed:
@@ -390,10 +388,12 @@ class EngineSession:
 
     def _finish_to_close(self) -> None:
         turn = self._turns.take()
-        if turn is not None and not turn.wait(GRACE_S):
-            self._give_up(turn)
+        ours = turn is None or turn.wait(GRACE_S)
         self._finalizer()
-        self._turns.leave()
+        if ours:
+            self._turns.leave()
+        elif turn is not None:
+            self._give_up(turn)
 
 
 @dataclasses.dataclass(slots=True)
@@ -416,108 +416,10 @@ class _Asked:
             self.refused = denied  # as it would be, had the code itself asked
 
 
-def by_name(functions: Iterable[HostFunction]) -> dict[str, HostFunction]:
-    """Host functions by their names.
-
-    :raises UsageError: for what is none, and for two of one name.
-    """
-    found: dict[str, HostFunction] = {}
-    for function in functions:
-        if not isinstance(function, HostFunction):
-            raise UsageError(
-                "a host function says what capability it needs",
-                found=repr(function),
-                fix='decorate it: @sessions.host_function(needs="fs.read", resource="path")',
-            )
-        if function.name in found:
-            raise UsageError("two host functions have one name", found=function.name)
-        found[name_checked(function.name, "a host function's name")] = function
-    return found
-
-
-def held_as(
-    capabilities: CapabilityContext | Iterable[CapabilityToken] | None, name: str, clock: Clock
-) -> CapabilityContext:
-    """The context of what a session is opened with.
-
-    :raises CapabilityDenied: for tokens beyond what the current context holds, where one is.
-    """
-    if isinstance(capabilities, CapabilityContext):
-        return capabilities
-    above = current_context() if in_scope() else None
-    if capabilities is None:
-        return above or CapabilityContext(name, clock=clock)
-    above_clock = None if above else clock  # below another context, its clock is the one
-    return CapabilityContext(name, above, capabilities, clock=above_clock, inherit=False)
-
-
-def narrowed(held: CapabilityContext, grants: Grants) -> CapabilityContext:
-    """The context of one execution: what is held, or only what of it is granted.
-
-    :raises CapabilityDenied: for grants beyond what is held.
-    """
-    if grants is None:
-        return held
-    if isinstance(grants, CapabilityContext):
-        above: CapabilityContext | None = grants
-        while above is not None:
-            if above is held:
-                return grants
-            above = above.parent_context
-        grants = grants.tokens()
-    return held.child("grants", grants, inherit=False)
-
-
-@contextlib.contextmanager
-def for_this_alone(context: CapabilityContext, grants: Grants) -> Iterator[None]:
-    """What was granted to one execution ends with it, whoever it was handed on to meanwhile.
-
-    :param context: the execution's.
-    :param grants: what it was made of; a context that was given is not closed.
-    """
-    try:
-        yield
-    finally:
-        if grants is not None and context is not grants:
-            context.close()
-
-
-def _refused(denied: CapabilityDenied) -> Work:
-    result = ExecResult(ok=False, error=str(denied), error_type="CapabilityDenied")
-    return lambda guest, host, limits: result
-
-
 def _value(result: ExecResult) -> Any:
     if not result.ok:
         raise GuestError(result.error_type, result.error)
     return result.value
-
-
-def _run(code: str, inputs: Mapping[str, Any] | None) -> Work:
-    given, text = dict(inputs or {}), _without_margin(code)
-    return lambda guest, host, limits: guest.run(text, inputs=given, limits=limits, host=host)
-
-
-def _without_margin(code: str) -> str:
-    """Code as it stands in an indented literal of a test, which no engine would take."""
-    return textwrap.dedent(code) if code.lstrip("\n")[:1] in (" ", "\t") else code
-
-
-def _call(function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Work:
-    return lambda guest, host, limits: guest.call(function, args, kwargs, limits=limits, host=host)
-
-
-def _define(name: str, value: Any) -> Work:
-    def work(guest: Guest, host: HostCall, limits: Limits) -> ExecResult:
-        guest.assign(name, value)
-        return ExecResult(ok=True)
-
-    return work
-
-
-def _reset(guest: Guest, host: HostCall, limits: Limits) -> ExecResult:
-    guest.reset()
-    return ExecResult(ok=True)
 
 
 def _now() -> float:

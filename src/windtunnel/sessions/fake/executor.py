@@ -12,9 +12,9 @@ from windtunnel.sessions.fake.double import Double, Execution
 from windtunnel.sessions.fake.names import Names
 from windtunnel.sessions.fake.records import MockExecutionResult
 from windtunnel.sessions.fake.waiting import Steps
+from windtunnel.sessions.holding import by_name, for_this_alone, held_as
 from windtunnel.sessions.hosting import HostFunction
 from windtunnel.sessions.protocol import Grants
-from windtunnel.sessions.session import by_name, for_this_alone, held_as
 
 
 class MockAsyncExecutor(Double):

@@ -19,8 +19,8 @@ from windtunnel.sessions.fake.reading import (
 )
 from windtunnel.sessions.fake.records import MockFunctionCall
 from windtunnel.sessions.fake.waiting import Steps
-from windtunnel.sessions.session import _without_margin
 from windtunnel.sessions.values import ValueCrossingError
+from windtunnel.sessions.works import without_margin
 
 if TYPE_CHECKING:
     from windtunnel.sessions.hosting import HostFunction
@@ -90,7 +90,7 @@ class Names:
 
     def run(self, code: str) -> Steps[Answer | None]:
         """Carry out code that can be read; None for code that cannot, of which nothing is done."""
-        code = _without_margin(code)
+        code = without_margin(code)
         try:
             if not readable(code):
                 return None

@@ -21,8 +21,8 @@ from windtunnel.sessions.fake.records import (
 )
 from windtunnel.sessions.fake.turn import Turn
 from windtunnel.sessions.fake.waiting import Steps
+from windtunnel.sessions.holding import by_name, for_this_alone, held_as, narrowed
 from windtunnel.sessions.protocol import Grants, Limits
-from windtunnel.sessions.session import by_name, for_this_alone, held_as, narrowed
 
 if TYPE_CHECKING:
     from windtunnel.sessions.capabilities import CapabilityContext
