@@ -268,6 +268,21 @@ def test_scenarios_must_succeed_and_triggers_must_fail_as_they_say():
 # -- which laws -----------------------------------------------------------------------------------
 
 
+def test_what_cannot_be_tested_with_one_input_is_tested_with_the_others():
+    def law(subject, draw):
+        if draw(st.booleans()):
+            raise laws.NothingToTest("it is not for that")
+        assert subject != []
+
+    def nothing(subject, draw):
+        raise laws.NothingToTest("it is not for anything")
+
+    contract = laws.contract(subjects=[list], more_laws=[law, nothing])
+    one, other = laws.check(contract, seed=Seed(1))
+    assert one.verdict.value == "fail"
+    assert (other.verdict.value, other.reason) == ("unknown", "it is not for anything")
+
+
 class Queues(laws.Contract):
     __test__ = False
 
@@ -311,10 +326,20 @@ def test_a_law_that_is_left_out_is_still_there_with_its_reason():
         without = {"is_fifo": "ours is a stack"}  # noqa: RUF012
         is_empty_at_first = None
 
-    every = entries(Ours)
     assert titles(Ours) == ["is_fifo-left-out-by-Ours", "is_empty_at_first-left-out-by-Ours"]
+    every = entries(Ours)
     assert every["is_fifo"].reason == "ours is a stack"
     assert every["is_empty_at_first"].reason == ""
+
+    class Lists(Ours):
+        __test__ = False
+        subjects = [list]  # noqa: RUF012
+        without = {"nothing_leaks": "it owns nothing"}  # noqa: RUF012
+
+    assert [(one.verdict.value, one.reason) for one in laws.check(Lists)] == [
+        ("unknown", "left out by Ours: ours is a stack"),
+        ("fail", "left out by Ours: no reason is given"),
+    ]
 
 
 def test_general_laws_that_a_base_asks_cannot_be_dropped_in_silence():
@@ -341,6 +366,7 @@ def test_general_laws_that_a_base_asks_cannot_be_dropped_in_silence():
         ({"general": ("stats_agree",)}, "it does not declare stats"),
         ({"without": {"no_such": "x"}}, "without names no law"),
         ({"without": {"nothing_leaks": ""}}, "without a reason"),
+        ({"more_laws": [len, len]}, "two laws of ContractCalled have one name"),
     ],
 )
 def test_laws_that_are_not_there_cannot_be_asked_or_left_out(declared: Any, message: str):

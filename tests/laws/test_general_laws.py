@@ -409,7 +409,7 @@ def runners(way: str, **declared: Any) -> type[laws.Contract]:
     usual = {
         "call_within": lambda runner, given, timeout_s: runner.call_within(given, timeout_s),
         "timeout_s": 0.02,
-        "tolerance_s": 0.3,
+        "tolerance_s": 0.8,
     }
     return laws.contract(
         subjects={"it": lambda: Runner(way)}, slow_inputs=st.just(1), **usual | declared

@@ -50,7 +50,7 @@ class Contract:
         or inputs.
     :cvar triggers: what must fail, in the same ways.
     :cvar general: the general laws that are asked where the contract says enough for them.
-    :cvar without: laws that are left out, each with its reason.
+    :cvar without: laws that are left out, each with its reason, besides those of the bases.
     :cvar waivers: vacuity that is excused: laws with reasons, or :func:`waive`\\ s.
     :cvar doubles: names of subjects that are doubles, and of those that they stand for.
     :cvar errors: the exception types that a failure may be raised as.

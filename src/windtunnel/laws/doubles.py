@@ -138,9 +138,9 @@ def _by_calls(reading: Reading, fake: Subject, seed: Seed | None) -> list[Differ
     while len(found) < _MOST:
         one = _next(reading, fake, known, seed)
         if one is None:
-            return found
+            break
         found.append(one)
-    return found
+    return sorted(found, key=lambda one: (len(one.what), one.what))  # whatever the seed
 
 
 def _next(

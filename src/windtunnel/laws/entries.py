@@ -145,7 +145,15 @@ def _bases(cls: type) -> Iterator[type]:
 
 
 def _add(found: dict[str, Entry], cls: type[Contract]) -> None:
+    mine: set[str] = set()
     for title, law in _own(cls):
+        if title in mine:
+            raise ContractError(
+                f"two laws of {cls.__name__} have one name",
+                found=repr(title),
+                fix="name one of them otherwise: laws.law(name=...)",
+            )
+        mine.add(title)
         before = found.get(title)
         if law is None:
             if before is not None:
@@ -222,7 +230,13 @@ def own_judgement(contract: type[Contract]) -> dict[str, str]:
 
 
 def _leave_out(found: dict[str, Entry], contract: type[Contract]) -> None:
-    for title, reason in contract.without.items():
+    reasons = {
+        title: (reason, cls.__name__)
+        for cls in reversed(contract.__mro__)
+        if issubclass(cls, Contract)
+        for title, reason in vars(cls).get("without", {}).items()
+    }
+    for title, (reason, who) in reasons.items():
         if title not in found:
             raise ContractError(
                 f"{contract.__name__}.without names no law",
@@ -234,7 +248,6 @@ def _leave_out(found: dict[str, Entry], contract: type[Contract]) -> None:
                 f"{contract.__name__} leaves {title} out without a reason",
                 fix="say why in its without",
             )
-        who = next(cls.__name__ for cls in contract.__mro__ if "without" in vars(cls))
         found[title] = dataclasses.replace(
             found[title], left_out_by=found[title].left_out_by or who, reason=reason
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -81,7 +82,10 @@ class Trial:
         # The laws of the house run with a loop and without one, and report what they came to.
         self._house = house = law.general or isinstance(law.function, Calls)
         self._looping = needs_loop(contract, () if house else (law.function,))
-        self._watch = Watch(None if house else getattr(law.function, "__code__", None))
+        code = getattr(inspect.unwrap(law.function), "__code__", None)
+        self._watch = Watch(None if house else code)
+        self._tested = 0
+        self._untestable: list[str] = []
 
     def unwatched(self) -> None:
         """Do not look at which lines of the law run: where what that costs is measured."""
@@ -91,7 +95,7 @@ class Trial:
         """Look for an example that breaks the law, and raise what it raises.
 
         :returns: what was left untested where it held.
-        :raises NothingToTest: where the law has nothing to say of the subject.
+        :raises NothingToTest: where the law has nothing to say of the subject, in any example.
         """
         __tracebackhide__ = True
         try:
@@ -102,10 +106,8 @@ class Trial:
         if self._watch.blind:
             with self._watch:
                 self._explore()
+        self._must_have_tested()
         law, entry = self.entry.law, self.entry
-        for branch in law.branches:
-            if branch not in self._seen.branches and branch in self._seen.moot:
-                raise NothingToTest(self._seen.moot[branch])
         return vacuity.judged(
             law,
             entry.title,
@@ -116,6 +118,13 @@ class Trial:
             seen=self._seen.branches,
             waivers=self._reading.waivers,
         )
+
+    def _must_have_tested(self) -> None:
+        if self._untestable and not self._tested:
+            raise NothingToTest(self._untestable[0])
+        for branch in self.entry.law.branches:
+            if branch not in self._seen.branches and branch in self._seen.moot:
+                raise NothingToTest(self._seen.moot[branch])
 
     def _explore(self) -> None:
         __tracebackhide__ = True
@@ -133,8 +142,13 @@ class Trial:
         self.examples += 1
         draw = Draw(data, self._seen)
         backend = self.contract.backend if self._looping else None
-        with contextlib.nullcontext() if self._watch.blind else self._watch:
-            drive.run(lambda: self._example(draw), backend)
+        try:
+            with contextlib.nullcontext() if self._watch.blind else self._watch:
+                drive.run(lambda: self._example(draw), backend)
+        except NothingToTest as why:  # of this example; others may be another matter
+            self._untestable.append(str(why))
+        else:
+            self._tested += 1
 
     async def _example(self, draw: Draw) -> None:
         __tracebackhide__ = True
@@ -226,8 +240,18 @@ def check(
     for subject in reading.subjects:
         if subjects is None or subject.name in subjects:
             for entry in reading.asked(subject):
-                if entry.runs and (laws is None or entry.title in laws):
+                if laws is not None and entry.title not in laws:
+                    continue
+                if entry.left_out_by:
+                    yield _left_out(subject, entry)
+                else:
                     yield judged(Trial(reading, subject, entry, seed=seed, fixtures=fixtures))
+
+
+def _left_out(subject: Subject, entry: Entry) -> Finding:
+    verdict = Verdict.UNKNOWN if entry.reason else Verdict.FAIL
+    reason = f"left out by {entry.left_out_by}: {entry.reason or 'no reason is given'}"
+    return Finding(subject.name, entry.title, verdict, reason)
 
 
 def judged(trial: Trial) -> Finding:

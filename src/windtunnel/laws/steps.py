@@ -137,9 +137,12 @@ async def together(works: Sequence[Awaitable[Any]], backend: Backend) -> None:
     if backend == "trio":
         import trio
 
-        async with trio.open_nursery() as nursery:
-            for work in works:
-                nursery.start_soon(as_coroutine, work)
+        try:
+            async with trio.open_nursery() as nursery:
+                for work in works:
+                    nursery.start_soon(as_coroutine, work)
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None  # as asyncio has it
         return
     await asyncio.gather(*works)
 

@@ -16,8 +16,9 @@ from windtunnel.laws.points import Point, points_of
 
 _monitoring: Any = getattr(sys, "monitoring", None)
 MONITORED = _monitoring is not None
-_OURS = 4  # 0 to 2 and 5 are spoken for by Python's documentation, 3 is taken by Hypothesis
 _NAME = "windtunnel.laws"
+# 0 to 2 and 5 are spoken for by Python's documentation, 3 is taken by Hypothesis.
+_CHOICE = (4, 3, 5, 2, 1, 0)
 
 
 class Watch:
@@ -32,6 +33,7 @@ class Watch:
         self._codes = frozenset(_all(code)) if code is not None and self.points else frozenset()
         self._ran: set[tuple[CodeType, int]] = set()
         self._before: Any = None
+        self._tool = 0
 
     def saw(self, code: CodeType, at: int) -> None:
         """An instruction is about to run."""
@@ -74,21 +76,24 @@ class Watch:
         monitoring = _monitoring
         event = monitoring.events.INSTRUCTION
         if not _watching:
-            monitoring.use_tool_id(_OURS, _NAME)
-            monitoring.register_callback(_OURS, event, _saw)
+            self._tool = next(one for one in _CHOICE if monitoring.get_tool(one) is None)
+            monitoring.use_tool_id(self._tool, _NAME)
+            monitoring.register_callback(self._tool, event, _saw)
+        else:
+            self._tool = _watching[0]._tool
         _watching.append(self)
         for code in self._codes:
-            monitoring.set_local_events(_OURS, code, event)
+            monitoring.set_local_events(self._tool, code, event)
 
     def _unmonitor(self) -> None:
         monitoring = _monitoring
         _watching.remove(self)
         for code in self._codes:
             if not any(code in other._codes for other in _watching):
-                monitoring.set_local_events(_OURS, code, 0)
+                monitoring.set_local_events(self._tool, code, 0)
         if not _watching:
-            monitoring.register_callback(_OURS, monitoring.events.INSTRUCTION, None)
-            monitoring.free_tool_id(_OURS)
+            monitoring.register_callback(self._tool, monitoring.events.INSTRUCTION, None)
+            monitoring.free_tool_id(self._tool)
 
     # -- 3.11 -------------------------------------------------------------------------------------
 
