@@ -8,37 +8,25 @@ keyword arguments as they were, and errors under their own names.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import signal
 import threading
-import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from windtunnel.core.clock import REAL_CLOCK
-from windtunnel.core.errors import MissingExtraError, ResourceError
-from windtunnel.own import forks, inventory
-from windtunnel.own.identity import ProcessIdentity
 from windtunnel.sessions.deadline import Alarm
 from windtunnel.sessions.engines import prelude
+from windtunnel.sessions.engines.monty_pool import Worker
 from windtunnel.sessions.engines.naming import name_checked
 from windtunnel.sessions.engines.outcome import Ended, Output, copied, failed
 from windtunnel.sessions.engines.rewriting import last_expression_to
 from windtunnel.sessions.protocol import ExecResult, HostCall, Limits, Timings
 from windtunnel.sessions.values import ValueCrossingError
 
-if TYPE_CHECKING:
-    import pydantic_monty
-
 ISOLATION = (
     "an interpreter without files, network, processes or environment, in a worker process of its"
     " own; that process has the rights of this user, so a flaw in the interpreter would not be"
     " contained"
 )
-# A worker whose owner was killed stops by itself after this, should no next run reap it before.
-_LONGEST_RUN_S = 24 * 3600.0
-_MANY = 2**31 - 1
 
 
 class MontyGuest:
@@ -51,11 +39,10 @@ class MontyGuest:
 
     def __init__(self, functions: Sequence[str]) -> None:
         self._functions = tuple(functions)
-        self._worker: _Worker | None = None
+        self._worker: Worker | None = None
         self._pending: dict[str, Any] = {}
         self._run: _Run | None = None
         self._mutex = threading.Lock()
-        _guests.add(self)
 
     def run(
         self, code: str, *, inputs: Mapping[str, Any], limits: Limits, host: HostCall
@@ -111,9 +98,10 @@ class MontyGuest:
         self, code: str, given: dict[str, Any], limits: Limits, host: HostCall, checked: bool
     ) -> ExecResult:
         began = REAL_CLOCK.monotonic()
-        if self._worker is None:
-            self._worker = _Worker(self._functions, limits)
-        worker = self._worker
+        try:
+            worker = self._ready(limits)
+        except _Failed as error:
+            return failed(*error.args)
         run = _Run(worker, limits, host, self._functions)
         with self._mutex:
             self._run = run
@@ -125,11 +113,28 @@ class MontyGuest:
             with self._mutex:
                 self._run = None
             if not run.usable():
-                self._discard()
+                self._discard(usable=False)
         if run.escaped is not None:
             raise run.escaped
         timings = Timings(start_s=ready - began, run_s=REAL_CLOCK.monotonic() - ready)
         return run.result(outcome, timings)
+
+    def _ready(self, limits: Limits) -> Worker:
+        if self._worker is None:
+            worker = Worker(limits)
+            import pydantic_monty as monty
+
+            try:
+                # The function is there, so that it can be bound; nothing calls it yet.
+                worker.session.feed_run(
+                    prelude.source(self._functions), external_lookup={prelude.HOST: lambda *_: None}
+                )
+            except Exception as error:  # for want of memory
+                worker.give_back()
+                inner = error.exception() if isinstance(error, monty.MontyError) else error
+                raise _Failed(type(inner).__name__, str(inner)) from None
+            self._worker = worker
+        return self._worker
 
     def _outcome(self, run: _Run, code: str, given: dict[str, Any], checked: bool) -> ExecResult:
         try:
@@ -144,17 +149,10 @@ class MontyGuest:
         except _Failed as error:
             return failed(*error.args)
 
-    def _discard(self) -> None:
+    def _discard(self, *, usable: bool = True) -> None:
         worker, self._worker = self._worker, None
         if worker is not None:
-            worker.give_back()
-
-    def keep_after_fork(self) -> None:
-        """In a forked child: never let go of what belongs to the parent."""
-        if self._worker is not None:
-            self._worker.keep_for_ever()
-            self._worker = None
-        self._mutex = threading.Lock()
+            worker.give_back(usable=usable)
 
 
 class _Failed(Exception):
@@ -165,7 +163,7 @@ class _Run:
     """One feed of code, and what ends it early."""
 
     def __init__(
-        self, worker: _Worker, limits: Limits, host: HostCall, functions: Sequence[str]
+        self, worker: Worker, limits: Limits, host: HostCall, functions: Sequence[str]
     ) -> None:
         self.escaped: BaseException | None = None
         self._worker = worker
@@ -207,6 +205,9 @@ class _Run:
             raise _Failed("GuestDiedError", str(error)) from None
         except monty.MontyConversionError as error:
             raise _Failed("ValueCrossingError", str(error)) from None
+        except RuntimeError as error:  # the worker had ended before
+            self._dead = True
+            raise _Failed("GuestDiedError", str(error)) from None
         except UnicodeEncodeError as error:
             raise _Failed("SyntaxError", str(error)) from None
 
@@ -261,130 +262,3 @@ class _Run:
 def _seconds(args: tuple[Any, ...]) -> float:
     seconds = args[0] if args and isinstance(args[0], int | float) else 0.0
     return min(max(float(seconds), 0.0), threading.TIMEOUT_MAX)
-
-
-class _Worker:
-    """A checked-out worker process."""
-
-    def __init__(self, functions: Sequence[str], limits: Limits) -> None:
-        self.session = _checked_out(limits)
-        pid = self.session.worker_pid
-        assert pid is not None
-        self._identity = ProcessIdentity.of(pid)
-        _on_record(self._identity)
-        # The function is there, so that it can be bound; nothing calls it yet.
-        self.session.feed_run(
-            prelude.source(functions), external_lookup={prelude.HOST: lambda *_: None}
-        )
-
-    def kill(self) -> None:
-        if self._identity is not None:
-            self._identity.signal(signal.SIGKILL)
-
-    def serves(self) -> bool:
-        """Whether it can still run anything."""
-        try:
-            return bool(self.session.feed_run("[0] == [0]") is True)
-        except Exception:
-            return False
-
-    def give_back(self) -> None:
-        # Its end is told by exceptions of several types; it is gone either way.
-        with contextlib.suppress(Exception):
-            self.session.__exit__(None, None, None)
-
-    def keep_for_ever(self) -> None:
-        _immortal(self.session)
-
-
-def _checked_out(limits: Limits) -> pydantic_monty.MontySession:
-    wanted: pydantic_monty.ResourceLimits = {
-        "max_suspensions": _MANY,
-        "max_feed_duration_secs": max(_LONGEST_RUN_S, limits.timeout_s or 0.0),
-    }
-    if limits.memory_mb is not None:
-        wanted["max_memory"] = limits.memory_mb << 20
-    wanted["max_recursion_depth"] = limits.recursion if limits.recursion is not None else 100_000
-    session = _pool().checkout(limits=wanted, os_policy={"sleep": "call_host"})
-    session.__enter__()
-    return session
-
-
-# -- the pool, one a process
-
-_guests: weakref.WeakSet[MontyGuest] = weakref.WeakSet()
-_made: pydantic_monty.Monty | None = None
-_making = threading.Lock()
-_forked_away = False
-_recorded: dict[ProcessIdentity, int] = {}
-
-
-def _pool() -> pydantic_monty.Monty:
-    global _made
-    if _forked_away:
-        raise ResourceError(
-            "the engine monty cannot be used in this process",
-            found="it was forked from one that had used it, and the library's threads were not",
-            fix="open no monty session before the fork, or use the engine process",
-        )
-    with _making:
-        if _made is None:
-            try:
-                import pydantic_monty
-            except ImportError as error:
-                raise MissingExtraError("sessions", needed_for="the engine monty") from error
-            # As many as there are sessions: one waiting for another's worker could wait for ever.
-            pool = pydantic_monty.Monty(min_processes=1, max_processes=4096)
-            _immortal(pool)
-            _made = pool.__enter__()
-            inventory.before_closing(_end)
-        return _made
-
-
-def _on_record(identity: ProcessIdentity | None) -> None:
-    """Have the next run end the worker, should this process be killed while it is busy."""
-    if identity is None:
-        return
-    with _making:
-        if identity in _recorded:
-            return
-        for gone in [known for known in _recorded if not known.alive]:
-            inventory.current().drop(_recorded.pop(gone))
-        _recorded[identity] = inventory.current().take(
-            "process",
-            pid=identity.pid,
-            start=identity.start,
-            world=identity.world,
-            signal=int(signal.SIGKILL),
-        )
-
-
-def _end() -> None:
-    """Let the workers go, as one of this process's last acts."""
-    global _made
-    for guest in list(_guests):
-        guest.close()
-    with _making:
-        pool, _made = _made, None
-        if pool is not None:
-            pool.__exit__(None, None, None)
-        while _recorded:
-            inventory.current().drop(_recorded.popitem()[1])
-
-
-def _immortal(thing: object) -> None:
-    """Keep a thing for as long as the process lives: in a forked child its destructor would end
-    the workers of the parent."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
-
-
-def _forget() -> None:
-    global _made, _making, _forked_away
-    for guest in list(_guests):
-        guest.keep_after_fork()
-    _forked_away = _forked_away or _made is not None
-    _made, _making = None, threading.Lock()
-    _recorded.clear()
-
-
-forks.in_child(_forget)
