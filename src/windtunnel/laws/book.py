@@ -115,7 +115,10 @@ def named(function: LawFunction | Law, **fields: Any) -> Law:
 
 
 @overload
-def law(function: LawFunction, /) -> Law: ...
+def law(function: LawFunction, /) -> Law:
+    """``@law``"""
+
+
 @overload
 def law(
     *,
@@ -123,7 +126,10 @@ def law(
     needs: tuple[str, ...] = ...,
     examples: int | None = ...,
     branches: tuple[str, ...] = ...,
-) -> Callable[[LawFunction], Law]: ...
+) -> Callable[[LawFunction], Law]:
+    """``@law(...)``"""
+
+
 def law(
     function: LawFunction | None = None,
     /,
@@ -193,11 +199,17 @@ def general_law(
 
 
 @overload
-def trigger(function: LawFunction, /) -> Law: ...
+def trigger(function: LawFunction, /) -> Law:
+    """``@trigger``"""
+
+
 @overload
 def trigger(
     *, raises: type[BaseException] | tuple[type[BaseException], ...] = ..., match: str = ...
-) -> Callable[[LawFunction], Law]: ...
+) -> Callable[[LawFunction], Law]:
+    """``@trigger(...)``"""
+
+
 def trigger(
     function: LawFunction | None = None,
     /,
