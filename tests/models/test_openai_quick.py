@@ -53,7 +53,7 @@ def _answered(server: ModelServer, body: dict[str, Any]) -> tuple[int, list[Any]
     return response.status, found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(_CHATS)
 def test_a_plain_request_is_answered_as_one_that_takes_the_long_way(body: dict[str, Any]) -> None:
     server = ModelServer(("openai",), models=["gpt-4o", "a"])
