@@ -36,8 +36,8 @@ CHATTER = {
 DEEP = "def down(n):\n    return down(n + 1)\ndown(0)"
 
 
-def busy_children() -> dict[int, float]:
-    """Descendants of this process that used a processor, and for how many ticks."""
+def processes() -> dict[int, tuple[int, float]]:
+    """Of every process its parent, and how many ticks it used a processor."""
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -45,6 +45,12 @@ def busy_children() -> dict[int, float]:
         except OSError:
             continue
         found[int(stat.parent.name)] = (int(after[1]), float(after[11]) + float(after[12]))
+    return found
+
+
+def busy_children() -> dict[int, float]:
+    """Descendants of this process, and how many ticks each used a processor."""
+    found = processes()
     mine = {os.getpid()}
     while True:
         more = {pid for pid, (parent, _) in found.items() if parent in mine} - mine
@@ -157,22 +163,22 @@ def ok(output: str) -> object:
 def test_a_guest_whose_process_is_killed_is_an_outcome_and_the_next_run_has_another(
     engine: str,
 ) -> None:
-    before: set[int] = set()
-
     @sessions.host_function(needs="kill")
     def kill() -> None:
-        for pid in busy_children():
-            if pid not in before:
-                os.kill(pid, signal.SIGKILL)
+        for pid in leaves():
+            os.kill(pid, signal.SIGKILL)
 
     held = [sessions.CapabilityToken("kill")]
-    with sessions.open(engine) as warm:
-        warm.run_sync("1")  # the zygote is there, and not one of those to be killed
-        before |= set(busy_children())
-        with sessions.open(engine, functions=[kill], capabilities=held) as session:
-            result = session.run_sync("kill()\n1")
-            assert (result.ok, result.error_type) == (False, "GuestDiedError"), result
-            assert session.run_sync("1 + 1").value == 2
+    with sessions.open(engine, functions=[kill], capabilities=held) as session:
+        result = session.run_sync("kill()\n1")
+        assert (result.ok, result.error_type) == (False, "GuestDiedError"), result
+        assert session.run_sync("1 + 1").value == 2
+
+
+def leaves() -> set[int]:
+    """Descendants of this process without children: guests, not what they are forked from."""
+    parents = {pid: parent for pid, (parent, _) in processes().items()}
+    return {pid for pid in busy_children() if pid not in parents.values()}
 
 
 def test_a_monty_guest_with_a_full_heap_gets_another_worker() -> None:

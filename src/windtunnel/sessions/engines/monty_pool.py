@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # A worker whose owner was killed stops by itself after this, should no next run reap it before.
 _LONGEST_RUN_S = 24 * 3600.0
 _MANY = 2**31 - 1
-_DEEPEST = 100_000
+_DEEPEST = 10_000  # where no limit is said: monty must have one
 _KEPT_IDLE = 8
 
 

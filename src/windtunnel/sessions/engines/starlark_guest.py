@@ -102,6 +102,7 @@ def {name}(*args, **kwargs):
 """
 _CALL = "__wt_out({function}(*__wt_in(__wt_args), **__wt_in(__wt_kwargs)))"
 
+_DEEPEST = 10_000  # calls; some thousands deeper the stack of the process itself would end
 _OPAQUE = (bytes, datetime, date, time, timedelta, set, frozenset)
 _PLAIN = (type(None), bool, int, str)
 _MARK = "__wt_refused "
@@ -148,7 +149,8 @@ class Guest:
         self._opaque.clear()
         self._host_error = None
         self._options = starlark.EvalOptions(
-            check_cancelled=self._interrupted, max_callstack_size=limits[0]
+            check_cancelled=self._interrupted,
+            max_callstack_size=min(limits[0] or _DEEPEST, _DEEPEST),
         )
         known: dict[str, Callable[..., Any]] = {
             "host": self._define_host,
