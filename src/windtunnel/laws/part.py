@@ -74,7 +74,7 @@ class LawsPart:
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> list[str]:
         """One line a contract: who is put to what, and what is not asked of them."""
-        if "windtunnel.laws.collect" not in sys.modules:
+        if "windtunnel.laws.collect" not in sys.modules or config.option.verbose < 0:
             return []
         from windtunnel.laws.collect import summary
 

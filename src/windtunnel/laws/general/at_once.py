@@ -58,7 +58,8 @@ async def _in_loop(
     whole = steps.together([one(number, *how) for number, how in enumerate(drawn)], backend)
     if not await steps.within(whole, contract.tolerance_s, backend):
         broken(
-            f"calls at the same time do not end within {contract.tolerance_s:g} s: {told}",
+            f"calls at the same time do not end within {contract.tolerance_s:g} s (tolerance_s):"
+            f" {told}",
             found=f"only {len(ended)} of {len(works)} ended",
         )
     draw.moot(branch, "no call waits for anything, so no two can overlap")
@@ -103,7 +104,8 @@ def _interleaved(
     try:
         together.run(case.contract.tolerance_s)
     except DeadlockError as where:
-        broken(f"calls at the same time wait for each other: {told}", found=str(where))
+        within = f"nothing moves for {case.contract.tolerance_s:g} s (tolerance_s)"
+        broken(f"calls at the same time wait for each other: {told}", found=f"{within}: {where}")
     for error in lost:
         raise error
     return together, [ended[number] for number in range(len(works))]
