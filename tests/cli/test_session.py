@@ -23,7 +23,7 @@ def terminal(tmp_path: Path) -> Iterator[pexpect.spawn]:
         "PROMPT_TOOLKIT_NO_CPR": "1",
     }
     child = pexpect.spawn(
-        COMMAND[0], COMMAND[1:], env=environment, encoding="utf-8", timeout=30, dimensions=(40, 160)
+        COMMAND[0], COMMAND[1:], env=environment, encoding="utf-8", timeout=90, dimensions=(40, 160)
     )
     child.expect("monty>")
     yield child
