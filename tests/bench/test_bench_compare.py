@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from windtunnel import bench
-from windtunnel.core import UsageError
+from windtunnel.core import UsageError, set_sink
 
 NOISE: dict[str, Any] = json.loads((Path(__file__).parent / "noise.json").read_text())
 PHASES = [name for name in NOISE if name != "what"]
@@ -144,9 +144,17 @@ def test_the_shortest_sample_of_a_process_speaks_for_it():
     def said(name: str) -> list[float]:
         return [9.0, 1.2 if name == "candidate" else 1.0, 5.0]
 
-    found = Fixed(said).compare(seed=1)
+    seen: list[Any] = []
+    before = set_sink(seen.append)
+    try:
+        found = Fixed(said).compare(seed=1)
+    finally:
+        set_sink(before)
     assert found.verdict is bench.Change.SLOWER
     assert found.ratio == pytest.approx(1.2)
+    assert [(it.name, it.value, it.unit) for it in seen] == [
+        ("bench/compared/candidate", pytest.approx(1.2), "baseline")
+    ]
     assert (found.candidate.median, found.baseline.median) == (1.2, 1.0)
     assert "SLOWER: candidate beside baseline" in str(found)
     assert "+20.0 %" in str(found)
@@ -183,7 +191,7 @@ def test_a_side_that_fails_has_no_verdict_and_the_failure_is_shown():
 def test_real_processes_are_compared_and_every_sample_kept(tmp_path: Path):
     (tmp_path / "fast.py").write_text("def f():\n    return sum(range(20_000))\n")
     (tmp_path / "slow.py").write_text("async def f():\n    return sum(range(60_000))\n")
-    found = bench.compare(f"{tmp_path}/slow.py:f", f"{tmp_path}/fast.py:f", seed=3)
+    found = bench.compare(f"{tmp_path}/slow.py:f", f"{tmp_path}/fast.py:f", seed=3, budget_s=300)
     assert found.verdict is bench.Change.SLOWER
     assert found.failures == 0
     assert len(found.candidate.wall_s) + len(found.baseline.wall_s) == found.processes

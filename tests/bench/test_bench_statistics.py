@@ -42,13 +42,13 @@ def test_intervals_hold_the_true_value_about_as_often_as_they_say(figure: str):
         "std": math.sqrt((math.exp(0.25) - 1) * math.exp(0.25)),
     }[figure]
     held = 0
-    for _ in range(50):
+    for _ in range(40):
         times = tuple(rng.lognormvariate(0, 0.5) for _ in range(150))
         low, high = bench.Result(name="x", times_s=times, n=150).interval(figure)
         held += low <= truth <= high
     # 95 in 100 are promised; the percentile bootstrap of a long tail's spread is known to give
-    # fewer, and fifty trials waver by some 3.
-    assert held >= (38 if figure == "std" else 43)
+    # fewer, and forty trials waver by some 3.
+    assert held >= (30 if figure == "std" else 34)
 
 
 def test_an_interval_of_neighbours_that_resemble_each_other_is_wider():

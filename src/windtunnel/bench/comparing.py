@@ -23,7 +23,7 @@ from windtunnel.bench.statistics import median
 from windtunnel.bench.target import Reference, Target, target_of
 from windtunnel.bench.units import duration, percent
 from windtunnel.bench.worker import Answer
-from windtunnel.core import REAL_CLOCK, Clock, UsageError
+from windtunnel.core import REAL_CLOCK, Clock, Sample, UsageError, current_test, emit
 from windtunnel.core.seed import Seed, run_seed
 
 Comparable: TypeAlias = "Callable[[], Any] | str | Reference"
@@ -174,7 +174,7 @@ def compare(
             if verdict is not Change.UNKNOWN:
                 break
     ratio = rule.ratio(blocks)
-    return Comparison(
+    found = Comparison(
         verdict=Change.UNKNOWN if race.failures else verdict,
         ratio=ratio.middle,
         low=ratio.low,
@@ -186,6 +186,15 @@ def compare(
         seed=seed,
         order=race.order,
     )
+    _put_on_record(found)
+    return found
+
+
+def _put_on_record(found: Comparison) -> None:
+    """The ratio as a sample, named for the candidate, with the baseline as its unit."""
+    if math.isfinite(found.ratio):
+        name = f"bench/compared/{found.candidate.name}"
+        emit(Sample(name=name, value=found.ratio, unit=found.baseline.name, nodeid=current_test()))
 
 
 class _Race:

@@ -41,7 +41,7 @@ def _in_fresh(target: Reference, order: Order, name: str) -> Answer:
     with Scope(f"measuring {name}", house=True) as scope, os.fdopen(read, "rb") as pipe:
         try:
             child = scope.child(
-                [sys.executable, "-m", "windtunnel.bench.worker", str(write)],
+                [sys.executable, "-P", "-m", "windtunnel.bench.worker", str(write)],
                 name=f"measuring {name}",
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,

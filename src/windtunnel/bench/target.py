@@ -101,8 +101,9 @@ def parse_target(text: str) -> Reference:
 
     :raises UsageError: where it is neither.
 
-    >>> parse_target("json:dumps")
-    Reference(file='', module='json', qualname='dumps', paths=())
+    >>> reference = parse_target("json:dumps")
+    >>> reference.module, reference.qualname
+    ('json', 'dumps')
     """
     place, colon, name = text.rpartition(":")
     if not colon and text.endswith(".py"):
@@ -115,7 +116,7 @@ def parse_target(text: str) -> Reference:
             fix="write FILE:NAME, as bench_parse.py:parse",
         )
     if not place.endswith(".py"):
-        return Reference("", place, name)
+        return Reference("", place, name, (os.getcwd(),))
     file = Path(place).absolute()
     if not file.is_file():
         raise UsageError(f"there is no file {place}", found=text, fix="write FILE:NAME")
