@@ -240,8 +240,10 @@ class Guest(Protocol):
     ``call`` works.
     """
 
-    isolation: str
-    """What keeps its code in, in one sentence that names what does not."""
+    @property
+    def isolation(self) -> str:
+        """What keeps its code in, in one sentence that names what does not."""
+        ...
 
     def run(
         self, code: str, *, inputs: Mapping[str, Any], limits: Limits, host: HostCall
