@@ -31,7 +31,7 @@ def together(work):
     barrier = threading.Barrier(THREADS)
 
     def begin(number):
-        barrier.wait(30)
+        barrier.wait(120)
         return work(number)
 
     with ThreadPoolExecutor(THREADS) as pool:

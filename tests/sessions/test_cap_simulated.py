@@ -39,10 +39,8 @@ def test_a_token_expires_in_virtual_time():
             root.use("mail")
         return root.violations[0].time, time.time()
 
-    began = time.perf_counter()
-    at, now = run(main)
-    assert abs(at - now) < 1
-    assert time.perf_counter() - began < 1_000  # not an hour
+    refused_at, ended_at = run(main)
+    assert refused_at == ended_at  # of one virtual moment, in which the real clock would go on
 
 
 def test_a_world_run_again_draws_the_same_ids_and_opens_its_own_seals():
