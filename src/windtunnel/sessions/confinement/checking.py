@@ -99,6 +99,8 @@ async def checked(
     """
     stage = Stage(factory, ground, patience_s=patience_s)
     try:
+        if not controlled:
+            await stage.calm_s()  # while nothing was tried
         stage.language = await _language(stage)
         seen = set(controlled)
         for attempt in attempts:
@@ -140,20 +142,22 @@ async def control(stage: Stage, family: Family) -> Row:
 
 
 async def tried(stage: Stage, attempt: Attempt) -> Row:
-    """Make one attempt, in the first of its variants that the executor comes to carry out."""
+    """Make one attempt, in each of its variants until one escapes."""
     started = REAL_CLOCK.monotonic()
     notes: list[str] = []
-    outcome, variant = Outcome.NOT_APPLICABLE, ("host", "")
-    for variant in attempt.variants(stage.language) or [("host", "")]:
-        outcome = await _outcome(stage, attempt, variant[1])
+    outcome, variant = Outcome.NOT_APPLICABLE, ""
+    for name, code in attempt.variants(stage.language) or [("host", "")]:
+        came_to = await _outcome(stage, attempt, code)
         notes += stage.notes
-        if outcome is not Outcome.NOT_APPLICABLE:
+        if came_to is not Outcome.NOT_APPLICABLE or not variant:
+            outcome, variant = came_to, name
+        if outcome is Outcome.ESCAPED:
             break
     return Row(
         id=attempt.id,
         family=attempt.family,
         outcome=outcome,
-        variant=variant[0],
+        variant=variant,
         evidence={canary.name.lower(): seen for canary, seen in stage.ground.effects.items()},
         notes=tuple(notes),
         took_s=REAL_CLOCK.monotonic() - started,
@@ -175,6 +179,9 @@ async def _watched(stage: Stage, play: Play | None, attempt: Attempt | None = No
     broke_off = False
     aims = attempt.aims if attempt else None
     weighed = attempt is not None and attempt.family == "exhaustion"
+    settles = aims in (Canary.PROCESS, Canary.WORKING, Canary.LATE)
+    if settles:
+        await stage.calm_s()
     with stage.ground.watched(streams=aims is Canary.FLOOD, weighed=weighed):
         try:
             await (play(stage) if play else stage.execute())
@@ -182,7 +189,7 @@ async def _watched(stage: Stage, play: Play | None, attempt: Attempt | None = No
             stage.notes.append(f"it broke off: {type(error).__name__}: {error}"[:300])
             broke_off = True
         stage.shelf.look()
-        if aims in (Canary.PROCESS, Canary.WORKING, Canary.LATE):
+        if settles:
             await stage.settle()
     return broke_off
 

@@ -30,6 +30,10 @@ _add("import-alias", "the import function is called under another name", sources
     tried()
     load = __import__
     tell(load("os").environ.get(variable))
+""", subset="""
+    import os
+    tried()
+    tell([os.getenv(variable), os.environ.get(variable)])
 """)  # fmt: skip
 _add("import-builtins-table", "the table of builtins holds the import function",
      sources.NEDBAT, """
@@ -71,6 +75,10 @@ _add("import-sys-modules", "what the host has imported stands in sys.modules",
     tried()
     import inspect
     tell(inspect.sys.modules[module].SECRET)
+""", subset="""
+    import sys
+    tried()
+    tell(sys.modules[module].SECRET)
 """)  # fmt: skip
 _add("import-eval-alias", "source that is put together at run time is not looked through",
      sources.NEDBAT, """
@@ -124,6 +132,10 @@ _add("open-linecache", "a module that shows source lines reads any file",
     tried()
     import linecache
     tell(linecache.getlines(secret_file))
+""", subset="""
+    tried()
+    with open(secret_file) as file:
+        tell(file.read())
 """)  # fmt: skip
 _add("open-codecs", "a module for encodings opens files", sources.SMOLAGENTS_LIST, """
     tried()

@@ -63,15 +63,20 @@ class Attempt:
         return bool(self.code)
 
     def variants(self, language: str) -> list[tuple[str, str]]:
-        """Its code for an executor of that language, the likeliest first: language and code.
+        """Its code for an executor of that language: all of it is tried. Most of what is written in
+        Python means the same in Starlark, and stands for it where there is no other.
 
         >>> from windtunnel.sessions import confinement
-        >>> attempt = confinement.ATTEMPTS["alias-list"]
+        >>> attempt = confinement.ATTEMPTS["open-io"]
+        >>> [name for name, code in attempt.variants("python")]
+        ['python', 'subset']
         >>> [name for name, code in attempt.variants("starlark")]
         ['python']
         """
-        order = ("starlark", "python") if language == "starlark" else ("python", "subset")
-        return [(name, self.code[name]) for name in order if name in self.code]
+        names: tuple[str, ...] = ("python", "subset")
+        if language == "starlark":
+            names = ("starlark",) if "starlark" in self.code else ("python",)
+        return [(name, self.code[name]) for name in names if name in self.code]
 
 
 class Family:

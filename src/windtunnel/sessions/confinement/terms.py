@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from windtunnel.sessions.protocol import Executor, Limits
@@ -22,12 +22,6 @@ class Terms:
 
     functions: tuple[HostFunction, ...]
     limits: Limits
-
-    def __getitem__(self, name: str) -> HostFunction:
-        return self._named()[name]
-
-    def _named(self) -> Mapping[str, HostFunction]:
-        return {function.name: function for function in self.functions}
 
 
 Factory: TypeAlias = Callable[[Terms], Executor]
