@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from windtunnel.sandboxes.inside import Channel
     from windtunnel.sessions import values
 else:
-    import _windtunnel_values as values
+    try:
+        import _windtunnel_values as values
+    except ImportError:  # outside a cell, as where its documentation is read
+        from windtunnel.sessions import values
 
 _COMMAND = 0
 """The key under which commands are waited for; calls of host functions have others."""

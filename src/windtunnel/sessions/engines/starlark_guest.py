@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     from windtunnel.sessions import values
     from windtunnel.sessions.engines import rewriting
 else:
-    import _windtunnel_rewriting as rewriting
-    import _windtunnel_values as values
+    try:
+        import _windtunnel_rewriting as rewriting
+        import _windtunnel_values as values
+    except ImportError:  # outside a cell, as where its documentation is read
+        from windtunnel.sessions import values
+        from windtunnel.sessions.engines import rewriting
 
 PRELUDE = """
 def __wt_out(value):
