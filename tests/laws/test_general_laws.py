@@ -334,6 +334,26 @@ def test_a_call_that_does_not_end_when_cancelled_is_told():
     assert "cancelled where it waits for the 2nd time, does not end" in broken.reason
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_call_that_nothing_can_cancel_is_told_and_does_not_hold_the_run_up():
+    class Undying:
+        async def __call__(self, given: int) -> int:
+            for _ in range(given):
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    continue
+            return given
+
+    async def leaves_one(subject: Any, draw: laws.Draw) -> None:
+        asyncio.get_running_loop().create_task(subject(100), name="undying")
+        await asyncio.sleep(0)
+
+    contract = called(Undying, inputs=st.just(0), more_laws=[leaves_one], tolerance_s=0.1)
+    broken = finding(contract, "leaves_one")
+    assert "a task does not end when it is cancelled: undying" in broken.reason
+
+
 class Leaky(Worker):
     """Takes a lock without ``finally``."""
 

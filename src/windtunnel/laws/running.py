@@ -144,7 +144,7 @@ class Trial:
         backend = self.contract.backend if self._looping else None
         try:
             with contextlib.nullcontext() if self._watch.blind else self._watch:
-                drive.run(lambda: self._example(draw), backend)
+                drive.run(lambda: self._example(draw), backend, self.contract.tolerance_s)
         except NothingToTest as why:  # of this example; others may be another matter
             self._untestable.append(str(why))
         else:

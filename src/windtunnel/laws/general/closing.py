@@ -98,10 +98,17 @@ async def _left(case: Case, before: Leftovers) -> Leftovers:
     backend = case.contract.backend if case.looping else None
     deadline = REAL_CLOCK.monotonic() + case.contract.tolerance_s / _ROUNDS
     while True:
-        more = {key: told for key, told in alive().items() if before.get(key) != told}
+        now = alive()
+        new = {key: told for key, told in now.items() if before.get(key) != told}
+        # A pool that keeps one ready has another after each, and no more than before.
+        more = {key: told for key, told in new.items() if _count(now, key) > _count(before, key)}
         if not more or REAL_CLOCK.monotonic() > deadline:
             return more
         await steps.pause(_LOOK_AGAIN_S, backend)
+
+
+def _count(leftovers: Leftovers, like: tuple[str, object]) -> int:
+    return sum(key[0] == like[0] for key in leftovers)
 
 
 def _must_be_gone(case: Case, kept: list[weakref.ref[Any]], after: str) -> None:
