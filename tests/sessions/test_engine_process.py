@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import datetime
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -300,6 +301,39 @@ def test_interrupting_ends_what_runs(run: Run, guest: ProcessGuest, host: Host) 
     assert run("1").value == 1
     guest.interrupt()  # nothing runs
     assert run("2").value == 2
+
+
+def test_ctrl_c_while_waiting_for_a_run_ends_the_guests_process(
+    run: Run, guest: ProcessGuest, host: Host
+) -> None:
+    run("kept = 1")
+    pid = pid_of(guest)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            run("while True: pass")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert state_of(pid) in ("", "Z")
+    assert run("kept").error_type == "NameError"
+
+
+def test_an_interrupt_while_its_process_starts_is_not_lost(
+    run: Run, guest: ProcessGuest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = guest._start
+
+    def slowly(limits: Limits) -> ExecResult | None:
+        guest.interrupt()
+        return start(limits)
+
+    monkeypatch.setattr(guest, "_start", slowly)
+    assert run("while True: pass").error_type == "InterruptedError"
 
 
 def test_a_dead_process_is_an_outcome_and_the_next_run_has_another(run: Run) -> None:

@@ -225,7 +225,8 @@ class Asked:
                 if not message:
                     raise self.interpreter.gone()
                 raise self.interpreter.refused(
-                    "a cell could not be confined", message.decode(errors="replace")
+                    "a cell could not be confined",
+                    message.decode(errors="replace").removeprefix("error "),
                 )
 
     def abandon(self) -> None:

@@ -33,6 +33,8 @@ class ProcessSandbox:
 
     :param program: what each cell runs.
     :param tier: ``bubblewrap``, ``bubblewrap-cold`` or ``plain`` to have that one and no other.
+    :param ahead: whether to have the next cell made while the last one is used, where a zygote
+        makes them: it is there at once then, and one more than is used is always there.
     :raises SandboxError: at the first cell, where no tier works.
 
     >>> source = "def main(channel): channel.send(channel.receive()[::-1])"
@@ -44,8 +46,9 @@ class ProcessSandbox:
     b'desserts'
     """
 
-    def __init__(self, program: Program, *, tier: str | None = None) -> None:
+    def __init__(self, program: Program, *, tier: str | None = None, ahead: bool = False) -> None:
         self._program = program
+        self._makes_ahead = ahead
         self._wanted = tier
         self._tier: Tier | None = None
         self._refusals: list[str] = []
@@ -61,7 +64,6 @@ class ProcessSandbox:
         self._cells: set[ProcessCell] = set()
         self._spare: ProcessCell | None = None
         self._ahead: tuple[CellLimits, Asked] | None = None
-        self._forks = 0
 
     @property
     def isolation(self) -> str:
@@ -163,10 +165,9 @@ class ProcessSandbox:
         return None
 
     def _ask_ahead(self, tier: Tier, limits: CellLimits) -> None:
-        """Have the next cell made meanwhile, where one after the other is wanted."""
+        """Have the next cell made meanwhile."""
         with self._starting, contextlib.suppress(SandboxError):  # the next start says it
-            self._forks += 1
-            if self._forks > 2 and self._ahead is None and not self._closed:
+            if self._makes_ahead and self._ahead is None and not self._closed:
                 self._ahead = (limits, self._ask(tier, limits))
 
     def _alone(self, tier: Tier, limits: CellLimits) -> ProcessCell:

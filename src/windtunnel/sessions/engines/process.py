@@ -10,6 +10,7 @@ fresh one.
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +69,9 @@ class ProcessGuest:
         self._given = sandbox
         self._cell: Cell | None = None
         self._interrupted = False
+        self._active = False
         self._running = threading.Lock()
+        self._state = threading.Lock()
         self._closed = False
 
     @property
@@ -111,9 +114,12 @@ class ProcessGuest:
 
     def interrupt(self) -> None:
         """End what runs now, for certain; returns at once."""
-        cell = self._cell
-        if self._running.locked() and cell is not None:
+        with self._state:
+            if not self._active:
+                return
             self._interrupted = True
+        cell = self._cell
+        if cell is not None:  # else it is being started, and looked for an interrupt then
             cell.wake()
 
     def close(self) -> None:
@@ -133,22 +139,34 @@ class ProcessGuest:
         if self._closed:
             raise SessionClosedError("the guest is closed")
         with self._running:
-            self._interrupted = False
-            began = REAL_CLOCK.monotonic()
-            if self._cell is None:
-                died = self._start(limits)
-                if died is not None:
-                    return died
-            assert self._cell is not None
-            started = REAL_CLOCK.monotonic()
-            run = _Run(self._cell, limits, host, lambda: self._interrupted)
-            result = run.result(command)
-            if run.lost:
-                self._end_cell()
+            self._set_active(True)
+            try:
+                return self._timed(command, limits, host)
+            except BaseException:
+                self._end_cell()  # Ctrl-C here: what runs there is nobody's any more
+                raise
+            finally:
+                self._set_active(False)
+
+    def _set_active(self, active: bool) -> None:
+        with self._state:
+            self._active, self._interrupted = active, False
+
+    def _timed(self, command: tuple[Any, ...], limits: Limits, host: HostCall) -> ExecResult:
+        began = REAL_CLOCK.monotonic()
+        if self._cell is None:
+            died = self._start(limits)
+            if died is not None:
+                return died
+        assert self._cell is not None
+        started = REAL_CLOCK.monotonic()
+        run = _Run(self._cell, limits, host, lambda: self._interrupted)
+        result = run.result(command)
+        if run.lost:
+            self._end_cell()
         ended = REAL_CLOCK.monotonic()
-        timings = Timings(start_s=started - began, run_s=ended - started)
-        return ExecResult(
-            result.ok, result.value, result.error, result.error_type, timings, result.output
+        return dataclasses.replace(
+            result, timings=Timings(start_s=started - began, run_s=ended - started)
         )
 
     def _start(self, limits: Limits) -> ExecResult | None:
