@@ -109,6 +109,16 @@ def test_what_goes_wrong_is_raised_as_google_s_client_raises_it(server, client, 
         client.generate_content(asked("hi"), retry=None, timeout=0.2)
 
 
+def test_a_key_is_asked_for_where_it_can_be_seen():
+    with ModelServer(("gemini",), api_key="right") as server:
+        server.open_in_process()
+        client = google.GenerativeServiceClient(client_options=OPTIONS, transport="grpc")
+        assert client.generate_content(asked("hi"))  # the key is in the channel's credentials
+        assert client.generate_content(asked("hi"), metadata=[("x-goog-api-key", "right")])
+        with pytest.raises(exceptions.InvalidArgument, match="API key not valid"):
+            client.generate_content(asked("hi"), metadata=[("x-goog-api-key", "wrong")])
+
+
 def test_a_request_that_google_would_refuse_is_refused(client):
     with pytest.raises(exceptions.InvalidArgument, match="contents is not specified"):
         client.generate_content(google.GenerateContentRequest(model=MODEL))

@@ -35,8 +35,8 @@ class Framer:
         self._spoken = spoken
         self._state = state
         self._constant: dict[tuple[int, str], tuple[int, bytes]] = {}
-        self._headers: object = None
-        self._foreign = False  # whether a page of another origin sends these headers
+        # Headers seen last, and whether a page of another origin sends them.
+        self._seen: tuple[object, bool] = ((), False)
         self._id_name = spoken.request_id_header.encode()
         self._unlimited = (*spoken.headers, *spoken.rate_headers(_UNLIMITED))
 
@@ -55,10 +55,11 @@ class Framer:
         :param rate: what is left of the client's allowance, None where nothing is limited.
         """
         head = self._head(response, rate)
-        if request.headers is not self._headers:  # of one client they are one object, see `wire`
-            self._headers = request.headers
-            self._foreign = bool(request.header("origin"))
-        if self._foreign:
+        headers, page = self._seen
+        if headers is not request.headers:  # of one client they are one object, see `wire`
+            page = bool(request.header("origin"))
+            self._seen = request.headers, page
+        if page:
             head += cors.ALLOWED
         ending: Ending = "keep"
         if not request.keep_alive:

@@ -73,6 +73,7 @@ class Exchange:
     :param method: as gRPC names it, ``/package.Service/Method``.
     :param data: the request, serialized.
     :param metadata: what goes along; a key among it is sent.
+    :param key: the key to send where there is none, as in gRPC's credentials none can be seen.
     :raises CallFailed: like its methods, where there is no answer.
     """
 
@@ -83,10 +84,11 @@ class Exchange:
         data: bytes,
         metadata: Any,
         timeout_s: float | None,
+        key: str | None = None,
     ) -> None:
-        service, _, name = method[1:].partition("/")
+        service, _, called = method[1:].partition("/")
         package = service.rpartition(".")[0]
-        rest = _METHODS.get(name)
+        rest = _METHODS.get(called)
         if rest is None or ".generativelanguage." not in f".{package}.":
             raise CallFailed("UNIMPLEMENTED", f"the model server has no method {method}")
         self._answered = _message(f"{package}.{rest.answered}")
@@ -96,9 +98,11 @@ class Exchange:
             if f"{{{field}}}" in path:
                 path = path.replace(f"{{{field}}}", str(asked.pop(field, "")))
         headers = {"content-type": "application/json", "x-goog-api-client": "grpc"}
-        for key, value in metadata or ():
-            if key in ("x-goog-api-key", "x-windtunnel-namespace"):
-                headers[key] = value
+        if key is not None:
+            headers["x-goog-api-key"] = key
+        for name, value in metadata or ():
+            if name in ("x-goog-api-key", "x-windtunnel-namespace"):
+                headers[name] = value
         body = json.dumps(asked) if rest.verb == "POST" else None
         self._connection = http.client.HTTPConnection(*address, timeout=timeout_s)
         try:

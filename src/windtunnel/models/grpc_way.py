@@ -68,7 +68,8 @@ def begin(
         raise CallFailed("UNAVAILABLE", "the model server has been closed")
     if opened.port is None:
         raise CallFailed("UNAVAILABLE", "the model server has no port: start() it for gRPC clients")
-    return Exchange((opened.host, opened.port), method, data, metadata, timeout_s)
+    address = opened.host, opened.port
+    return Exchange(address, method, data, metadata, timeout_s, opened.core.api_key)
 
 
 def unchanged(value: Any) -> Any:
