@@ -107,7 +107,7 @@ async def _left(case: Case, before: Leftovers) -> Leftovers:
         await steps.pause(_LOOK_AGAIN_S, backend)
 
 
-def _count(leftovers: Leftovers, like: tuple[str, object]) -> int:
+def _count(leftovers: Leftovers, like: tuple[str, int]) -> int:
     return sum(key[0] == like[0] for key in leftovers)
 
 
