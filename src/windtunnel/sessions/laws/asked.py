@@ -83,7 +83,7 @@ class GuestContract(laws.Contract):
     examples = 5
     asynchronous = True
     timeout_s = SHORT_S
-    tolerance_s = ENOUGH_S
+    tolerance_s = 6.0
     without: ClassVar[Mapping[str, str]] = {
         "input_is_not_mutated": "phrases are text; of inputs, inputs_are_not_changed asks it"
     }
