@@ -146,6 +146,12 @@ def test_a_check_in_another_module_of_the_package_counts(project, validate):
     assert capabilities(validate, "shop")[0] == 0
 
 
+def test_a_folder_without_an_init_is_a_package_too(project, validate):
+    project("shop/grants", 'def root(context): context.grant("pay")')
+    code, [found] = capabilities(validate, "shop")
+    assert (code, found["location"]) == (1, "shop/grants.py:1")
+
+
 def test_a_type_that_is_computed_is_not_judged(project, validate):
     project(
         "shop",

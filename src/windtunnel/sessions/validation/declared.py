@@ -21,7 +21,16 @@ T = TypeVar("T")
 
 
 def declarations(modules: Iterable[ModuleType]) -> Iterator[Finding]:
-    """A finding a type of capability that the modules grant or ask for."""
+    """A finding a type of capability that the modules grant or ask for.
+
+    >>> from types import ModuleType
+    >>> from windtunnel.sessions import HostFunction
+    >>> shop = ModuleType("shop")
+    >>> shop.tokens = [CapabilityToken("pay"), CapabilityToken("refund")]
+    >>> shop.pay = HostFunction("pay", print, needs="pay")
+    >>> [(one.name, one.verdict.value) for one in declarations([shop])]
+    [('pay', 'pass'), ('refund', 'fail')]
+    """
     modules = list(modules)
     held = [value for module in modules for value in _values(vars(module))]
     functions = _unique(one for one in held if isinstance(one, HostFunction))

@@ -32,6 +32,9 @@ def engines(names: Collection[str] = ()) -> Iterator[Finding]:
 
     :param names: which; all that are found by default.
     :raises UsageError: for an engine that is not there.
+
+    >>> [(one.name, one.verdict.value) for one in engines(["monty"])]
+    [('monty', 'pass')]
     """
     known = known_engines()
     for name in names or sorted(known):

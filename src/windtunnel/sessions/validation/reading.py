@@ -31,9 +31,14 @@ class Mention:
 
 
 def mentions(modules: Iterable[ModuleType]) -> Iterator[Mention]:
-    """Where the modules grant and ask."""
+    """Where the modules grant and ask.
+
+    >>> from windtunnel.sessions.laws import asked
+    >>> [(one.type, one.granted) for one in mentions([asked])]
+    [('fs.read', True)]
+    """
     for module in modules:
-        path = inspect.getsourcefile(module)
+        path = _source(module)
         if path is None:
             continue
         with open(path, "rb") as file:
@@ -44,6 +49,13 @@ def mentions(modules: Iterable[ModuleType]) -> Iterator[Mention]:
             if isinstance(node, ast.Call):
                 for granted, value in _said(node):
                     yield Mention(_text(value, module), granted, f"{shown}:{value.lineno}")
+
+
+def _source(module: ModuleType) -> str | None:
+    try:
+        return inspect.getsourcefile(module)
+    except TypeError:  # a builtin, or a folder without __init__.py
+        return None
 
 
 def _said(call: ast.Call) -> Iterator[tuple[bool, ast.expr]]:
