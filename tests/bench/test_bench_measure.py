@@ -149,7 +149,19 @@ def test_a_given_number_of_calls_warms_up(clock: HandClock):
     fn = taking(clock, 9.0, 9.0, 1.0)
     result = bench.measure(fn, iterations=5, warmup=2, clock=clock, memory=False)
     assert result.times_s == (1.0,) * 5
-    assert (result.warmup_calls, result.steady) == (3, None)  # three tell how long one takes
+    assert (result.warmup_calls, result.steady) == (2, None)
+
+
+def test_so_many_calls_warm_up_and_no_more_also_where_calls_are_short(clock: HandClock):
+    made = 0
+
+    def short() -> None:
+        nonlocal made
+        made += 1
+        clock.now += 1e-6
+
+    result = bench.measure(short, iterations=30_000, warmup=7, clock=clock, memory=False)
+    assert (result.inner, result.warmup_calls, made) == (128, 7, 30_007)
 
 
 def test_an_open_loop_counts_from_when_a_call_was_due(clock: HandClock):

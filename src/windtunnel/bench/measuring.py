@@ -31,6 +31,8 @@ Procedure: TypeAlias = Generator[Job, Tally, Result]
 _LEAST_SAMPLE_S = 100e-6  # a clock read costs some 50 ns: less than a thousandth of it
 _MOST_INNER = 1 << 20
 _LEAST_SAMPLES = 30
+_IDLE_CALLS = 20
+_SHORTEST_S = 10e-9  # no call of Python takes less
 _WARMUP_MOST_CALLS = 100_000
 _MEMORY_CALLS = 8
 
@@ -132,9 +134,11 @@ def _procedure(plan: Plan) -> Procedure:
     warm = _Warmth()
     inner = 1
     if not virtual and plan.warmup != 0:
-        if plan.batches:
-            inner = yield from _calibrate(plan, warm)
-        yield from _warm_up(plan, inner, warm)
+        if isinstance(plan.warmup, int):
+            inner = yield from _given_calls(plan, plan.warmup, warm)
+        else:
+            inner = (yield from _calibrate(plan, warm)) if plan.batches else 1
+            yield from _until_steady(plan, inner, warm)
         if warm.failed:
             inner = 1  # failures want to be timed by themselves
     elif virtual and isinstance(plan.warmup, int) and plan.warmup:
@@ -182,10 +186,7 @@ class _Warmth:
 
 def _calibrate(plan: Plan, warm: _Warmth) -> Generator[Job, Tally, int]:
     """Double the calls of a sample until it is long beside the clock's own cost."""
-    most = _MOST_INNER
-    if plan.iterations is not None:
-        most = max(1, plan.iterations // _LEAST_SAMPLES)
-    inner = 1
+    most, inner = _most_inner(plan), 1
     while True:
         tally = warm.take((yield Job(calls=3 * inner, inner=inner)))
         if tally.failed or inner >= most or warm.calls >= _WARMUP_MOST_CALLS * 10:
@@ -196,12 +197,25 @@ def _calibrate(plan: Plan, warm: _Warmth) -> Generator[Job, Tally, int]:
     return 1 if warm.failed else inner
 
 
-def _warm_up(plan: Plan, inner: int, warm: _Warmth) -> Generator[Job, Tally, None]:
-    if isinstance(plan.warmup, int):
-        calls = plan.warmup - warm.calls
-        if calls > 0:
-            warm.take((yield Job(calls=calls, inner=inner, concurrency=plan.crowd)))
-        return
+def _given_calls(plan: Plan, calls: int, warm: _Warmth) -> Generator[Job, Tally, int]:
+    """So many calls and no more; how short they are, beside calls of nothing, says how many make
+    a sample."""
+    tally = warm.take((yield Job(calls=calls, concurrency=plan.crowd)))
+    if not plan.batches or not tally.times:
+        return 1
+    idle = yield Job(calls=_IDLE_CALLS, idle=True)
+    each = max(_SHORTEST_S, min(tally.times) - min(idle.times))
+    inner = 1
+    while inner * each < _LEAST_SAMPLE_S and inner < _most_inner(plan):
+        inner *= 2
+    return min(inner, _most_inner(plan))
+
+
+def _most_inner(plan: Plan) -> int:
+    return _MOST_INNER if plan.iterations is None else max(1, plan.iterations // _LEAST_SAMPLES)
+
+
+def _until_steady(plan: Plan, inner: int, warm: _Warmth) -> Generator[Job, Tally, None]:
     times: list[float] = []
     warm.steady = False
     while warm.elapsed_s < plan.warmup_s and warm.calls < _WARMUP_MOST_CALLS * inner:
