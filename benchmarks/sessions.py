@@ -1,6 +1,6 @@
 """What a session costs, next to what its engine costs without us.
 
-    python benchmarks/sessions.py [--rounds N]
+    python benchmarks/sessions.py [--quick]
 
 For each engine: a session opened, used once and closed; one run; one call of a callback; one call
 of a host function from within the guest (a loop of them, divided). All blocking, and one run also
@@ -112,8 +112,8 @@ def floor_of_starlark(rounds: int) -> None:
 
 def main() -> int:
     options = argparse.ArgumentParser()
-    options.add_argument("--rounds", type=int, default=500)
-    rounds = options.parse_args().rounds
+    options.add_argument("--quick", action="store_true", help="a short look")
+    rounds = 100 if options.parse_args().quick else 500
     for engine in ("monty", "starlark", "process"):
         print(f"{engine}")
         of_engine(engine, rounds)

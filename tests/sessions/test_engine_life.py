@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -145,3 +146,26 @@ def test_a_closed_sessions_worker_serves_another_which_sees_nothing_of_it() -> N
         with sessions.open("monty") as other:
             assert other.run_sync("secret").error_type == "NameError"
             assert other.run_sync("len([1])").value == 1
+
+
+def test_after_many_sessions_at_a_time_few_workers_wait_idle() -> None:
+    async def main() -> None:
+        async with sessions.executor("monty") as executor:
+            results = await asyncio.gather(*(executor.execute(f"{n} * 2") for n in range(20)))
+        assert [result.value for result in results] == [n * 2 for n in range(20)]
+
+    asyncio.run(main())
+    assert wait_until(lambda: len(monty_workers()) <= 8, within=10)
+
+
+def monty_workers() -> list[str]:
+    """Children of this process that are workers."""
+    names = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            before, _, after = stat.read_text().rpartition(")")
+        except OSError:
+            continue
+        if int(after.split()[1]) == os.getpid() and after.split()[0] != "Z":
+            names.append(before.partition("(")[2])
+    return [name for name in names if name.startswith("monty")]
