@@ -48,8 +48,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     yield write
     for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file and str(tmp_path) in file:
+        module = sys.modules[name]
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+        if any(place and place.startswith(str(tmp_path)) for place in places):
             del sys.modules[name]
 
 
