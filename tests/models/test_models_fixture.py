@@ -38,6 +38,8 @@ def test_the_environment_points_official_clients_at_it_and_is_put_back(model_ser
     assert os.environ["ANTHROPIC_BASE_URL"] == url
     assert url.partition("//")[2] in os.environ["OLLAMA_HOST"]
     assert os.environ["GOOGLE_GEMINI_BASE_URL"].startswith(url)
+    assert os.environ["GEMINI_API_BASE"] == f"{url}/v1beta"
+    assert os.environ["OLLAMA_API_BASE"] == url
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"):
         assert os.environ[name]
 

@@ -173,8 +173,12 @@ class Gemini:
         return ()
 
     def environment(self, url: str, key: str) -> Mapping[str, str]:
-        """Where the official clients look for the API and its key."""
-        return {"GOOGLE_GEMINI_BASE_URL": url, "GEMINI_API_KEY": key}
+        """Where the official clients, and litellm, look for the API and its key."""
+        return {
+            "GOOGLE_GEMINI_BASE_URL": url,
+            "GEMINI_API_BASE": f"{url}/v1beta",
+            "GEMINI_API_KEY": key,
+        }
 
 
 def _body(error: ReplyError, *, keyless: bool) -> JsonObject:

@@ -167,8 +167,13 @@ class Ollama:
         return ()
 
     def environment(self, url: str, key: str) -> Mapping[str, str]:
-        """Where the clients look for the server."""
-        return {"OLLAMA_HOST": url, "OLLAMA_BASE_URL": url, "OLLAMA_API_KEY": key}
+        """Where the clients, and litellm, look for the server."""
+        return {
+            "OLLAMA_HOST": url,
+            "OLLAMA_BASE_URL": url,
+            "OLLAMA_API_BASE": url,
+            "OLLAMA_API_KEY": key,
+        }
 
 
 def message_of(error: ReplyError) -> str:
