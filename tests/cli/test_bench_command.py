@@ -109,6 +109,18 @@ def sized(steps: int) -> str:
     return f"def bench_adds():\n    return sum(range({steps}))\n"
 
 
+def test_a_file_is_measured_on_an_engine_where_code_that_fails_is_a_failure(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    (folder / "code.txt").write_text("sum([1, 2, 3])")
+    assert main(["bench", "code.txt", "--engine", "monty", *QUICK]) == ExitCode.OK
+    assert "code.txt on monty: 40 calls" in capsys.readouterr().out
+    (folder / "bad.txt").write_text("1 / 0")
+    assert main(["bench", "bad.txt", "--engine", "monty", *QUICK]) == ExitCode.TESTS_FAILED
+    assert "40 x FailedResultError: ZeroDivisionError: " in capsys.readouterr().out
+    assert main(["bench", "code.txt", "--engine", "steam"]) == ExitCode.USAGE_ERROR
+
+
 def test_slower_is_exit_16(folder: Path, capsys: pytest.CaptureFixture[str]):
     (folder / "small.py").write_text(sized(20_000))
     (folder / "large.py").write_text(sized(80_000))

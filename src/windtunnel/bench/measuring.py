@@ -261,7 +261,7 @@ def _counting_failures(fn: Callable[..., Any], args: tuple[Any, ...], plan: Plan
     def judged() -> None:
         result = bound()
         if failed(result):
-            raise FailedResultError(repr(result)[:120])
+            raise FailedResultError(_told(result))
 
     return judged
 
@@ -275,9 +275,15 @@ def _counting_failures_async(fn: Callable[..., Any], args: tuple[Any, ...], plan
     async def judged() -> None:
         result = await bound()
         if failed(result):
-            raise FailedResultError(repr(result)[:120])
+            raise FailedResultError(_told(result))
 
     return judged
+
+
+def _told(result: Any) -> str:
+    """What a result says of its failure, as those of executors do, or else the result."""
+    kind, error = getattr(result, "error_type", None), getattr(result, "error", None)
+    return f"{kind}: {error}" if kind else repr(result)[:120]
 
 
 def _loop_is_running() -> bool:

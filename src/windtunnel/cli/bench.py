@@ -74,16 +74,19 @@ def _run(argv: list[str]) -> int:
         for name in ("iterations", "concurrency", "rate", "isolation", "warmup")
         if (value := getattr(options, name)) is not None
     }
-    subjects = [it for name in options.files for it in _subjects(name, options.engine)]
     results: list[Result] = []
-    with _recorded(options, argv) as events:
+    began = REAL_CLOCK.monotonic()
+    with contextlib.ExitStack() as stack:
+        subjects = [it for name in options.files for it in _subjects(name, options.engine, stack)]
+        events = stack.enter_context(_recorded(options, argv))
         for name, fn, extra in subjects:
             with _silence():
                 results.append(measure(fn, name=name, **given, **extra))
             if not options.json:
                 print(f"{results[-1]}{_beside(options, results[-1])}\n")
         failed = any(result.failures for result in results)
-        events.append(RunFinished(exit_code=int(failed), duration_s=0.0))
+        took_s = REAL_CLOCK.monotonic() - began
+        events.append(RunFinished(exit_code=int(failed), duration_s=took_s))
     if options.json:
         print(json.dumps({"format": 1, "results": [it.to_json() for it in results]}, indent=2))
     if options.svg is not None:
@@ -92,13 +95,13 @@ def _run(argv: list[str]) -> int:
 
 
 def _subjects(
-    text: str, engine: str | None
+    text: str, engine: str | None, stack: contextlib.ExitStack
 ) -> Iterator[tuple[str, Callable[..., Any], dict[str, Any]]]:
     """What is to be measured: name, function, options of its own."""
     if engine is not None:
         from windtunnel.cli.bench_engine import on_engine
 
-        yield on_engine(Path(text), engine)
+        yield on_engine(Path(text), engine, stack)
         return
     for reference in _references(text):
         yield _shown(reference), reference.load(), {}

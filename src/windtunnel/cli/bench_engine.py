@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 from windtunnel.core import UsageError
 
 
-def on_engine(file: Path, engine: str) -> tuple[str, Callable[..., Any], dict[str, Any]]:
+def on_engine(
+    file: Path, engine: str, stack: contextlib.ExitStack
+) -> tuple[str, Callable[..., Any], dict[str, Any]]:
     """Name, function and options by which the file's code is measured on that engine.
 
-    :raises UsageError: where the file cannot be read.
+    :param stack: closes the executor.
+    :raises UsageError: where the file cannot be read, or there is no such engine.
     """
     from windtunnel.sessions import executor
 
@@ -20,7 +24,7 @@ def on_engine(file: Path, engine: str) -> tuple[str, Callable[..., Any], dict[st
         code = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {file}", found=str(error)) from error
-    runner = executor(engine)
+    runner = stack.enter_context(executor(engine))
 
     def run() -> Any:
         return runner.execute_sync(code)
