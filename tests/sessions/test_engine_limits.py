@@ -197,8 +197,8 @@ def test_an_interrupted_guest_is_gone_and_serves_on(engine: str) -> None:
     with sessions.open(engine) as session:
         session.run_sync("1")
         guest = session._guest
-        threading.Timer(0.1, lambda: interrupt_until(guest.interrupt, done)).start()
         done = threading.Event()
+        threading.Timer(0.1, interrupt_until, (guest.interrupt, done)).start()
         result = session.run_sync(spins, timeout_s=60)
         done.set()
         assert not result.ok

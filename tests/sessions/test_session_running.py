@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import signal
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -348,16 +349,15 @@ def test_blocking_inside_a_running_loop_works_and_does_not_deadlock() -> None:
 
 
 def test_ctrl_c_ends_the_code_of_a_blocking_run() -> None:
-    import signal
-
-    with sessions.open("monty") as session:
-        session.run_sync("1")
+    @sessions.host_function(needs="press")
+    def press() -> None:
         main = threading.main_thread().ident
         assert main is not None
-        timer = threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT))
-        timer.start()
+        signal.pthread_kill(main, signal.SIGINT)
+
+    with sessions.open("monty", functions=[press], capabilities=uses("press")) as session:
         with pytest.raises(KeyboardInterrupt):
-            session.run_sync(SPIN["monty"], timeout_s=60)
+            session.run_sync("press()\n" + SPIN["monty"], timeout_s=60)
         assert session.run_sync("1 + 1").value == 2
 
 
@@ -556,11 +556,17 @@ def test_closing_twice_is_allowed_and_using_it_after_is_one_clear_error(engine: 
 
 def test_closing_ends_what_runs_and_who_waits() -> None:
     async def main() -> None:
-        session = sessions.open("monty")
-        await session.run("1")
-        runs = asyncio.create_task(session.run(SPIN["monty"], timeout_s=60))
+        begun = asyncio.Event()
+
+        @sessions.host_function(needs="say")
+        async def say() -> None:
+            begun.set()
+
+        session = sessions.open("monty", functions=[say], capabilities=uses("say"))
+        runs = asyncio.create_task(session.run("say()\n" + SPIN["monty"], timeout_s=60))
+        await begun.wait()
         waits = asyncio.create_task(session.run("2"))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
         await session.close()
         assert (await runs).error_type == "InterruptedError"
         with pytest.raises(SessionClosedError):

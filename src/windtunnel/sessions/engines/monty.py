@@ -140,8 +140,8 @@ class MontyGuest:
         try:
             if self._pending:
                 # On their own, so that they are bound also where the code does not parse.
-                run.feed("None", self._pending)
-                self._pending.clear()
+                pending, self._pending = self._pending, {}
+                run.feed("None", pending)
             value = run.feed(code, given)
             return ExecResult(ok=True, value=prelude.value_of(value, checked))
         except ValueCrossingError as error:
