@@ -186,7 +186,8 @@ class ModelCore:
                 return self._out(spoken, recorded, allowed)  # browsers ask without a key
         recorded.dialect, recorded.endpoint = spoken.name, endpoint
         try:
-            self._admit(spoken, recorded)
+            if self.failures or self.outage is not None or self.api_key is not None:
+                self._admit(spoken, recorded)
             if known is None:
                 found = self._read(spoken, endpoint, params, request)
                 if isinstance(found, Response):

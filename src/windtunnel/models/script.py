@@ -79,6 +79,7 @@ class Script:
         self.faults: tuple[Fault, ...] = ()
         """What goes wrong with each of its answers."""
         self._times: int | None = None
+        self._same = False  # whether there is one answer, for ever
 
     # -- what it answers -------------------------------------------------------------------------
 
@@ -128,6 +129,7 @@ class Script:
         self._then = then or ("repeat" if len(given) == 1 else "stop")
         self.faults = tuple(faults)
         self._times = times
+        self._same = len(given) == 1 and self._then == "repeat" and times is None
         self.pace = pace_of(latency)
         return self
 
@@ -192,6 +194,8 @@ class Script:
         """Whether it answers a call that fits now: it has an answer left, and it is its turn."""
         if self.nth is not None and self._met not in self.nth:
             return False
+        if self._same:
+            return True
         return bool(self._answers) and not self.spent
 
     def rewind(self) -> None:
@@ -201,6 +205,9 @@ class Script:
     def take(self, call: ModelCall) -> Any:
         """The answer that is next."""
         given = self._answers
+        if self._same and self.on_answer is None:
+            self.count += 1
+            return given[0]
         number = self.count % len(given) if self._then == "cycle" else self.count
         self.count += 1
         if self.on_answer is not None:
