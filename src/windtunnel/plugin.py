@@ -175,7 +175,8 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 def pytest_configure(config: pytest.Config) -> None:
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
-    if not config.pluginmanager.has_plugin("benchmark"):  # pytest-benchmark's own name
+    # By its entry point, or by a `pytest_plugins` that names its module.
+    if not any(map(config.pluginmanager.has_plugin, ("benchmark", "pytest_benchmark.plugin"))):
         config.pluginmanager.register(_BenchmarkFixture(), "windtunnel-benchmark")
 
 

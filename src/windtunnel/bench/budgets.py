@@ -151,7 +151,8 @@ def budget(
 ) -> Callable[[F], F]:  # fmt: skip
     """Make a test of a budget: the test's body is measured, each call by itself.
 
-    The body is called many times, each time with the same values of the test's fixtures. Where the figures are too uncertain, more is measured, up to four times as much.
+    The body is called many times, each time with the same values of the test's fixtures. Where the
+    figures are too uncertain, more is measured, up to four times as much.
 
     :param p95_ms: the 95th percentile at the most; other durations as in :func:`budget_of`.
     :param throughput: calls a second at the least.
