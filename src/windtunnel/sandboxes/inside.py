@@ -11,6 +11,7 @@ All of it is trusted until the program gets its first message.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import gc
 import json
 import os
@@ -302,8 +303,6 @@ def _cell(
 
 def _keep_only(fds: list[int]) -> None:
     """Leave 0 (nothing), 1 and 2 (the output), 3 (the channel) and 4 (the report) open."""
-    import fcntl
-
     channel, output, report = (fcntl.fcntl(fd, fcntl.F_DUPFD, 16) for fd in fds)
     null = os.open(os.devnull, os.O_RDWR)
     for source, target in ((null, 0), (output, 1), (output, 2), (channel, 3), (report, 4)):
