@@ -22,6 +22,7 @@ import signal
 import sys
 import threading
 import time
+import types
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -213,7 +214,7 @@ class LeakyExecutor:
         grants: Any = None,
         inputs: Mapping[str, Any] | None = None,
     ) -> ExecResult:
-        if self.by != "builtins" and refuses(code):
+        if self.by in ("names", "patience", "alarm") and refuses(code):
             return ExecResult(ok=False, error="refused", error_type="SyntaxError")
         job = _Job(self, code, inputs or {}, grants)
         if self.by == "alarm":
@@ -284,7 +285,7 @@ class _Job:
 
     def _run(self) -> Any:
         names = self.executor.kept  # the same dictionary for every execution
-        names.update(self._builtins())
+        names.update(self._builtins(names))
         _ROOT[0] = self.inputs.get("root", "")
         for function in self.executor.terms.functions:
             self._declare(names, function)
@@ -302,12 +303,13 @@ class _Job:
                 names[name] = value
         return _evaluated(self.code, names)
 
-    def _builtins(self) -> dict[str, Any]:
+    def _builtins(self, names: dict[str, Any]) -> dict[str, Any]:
         def emit(*values: Any, sep: str = " ", end: str = "\n", file: Any = None) -> None:
             print(*values, sep=sep, end=end, file=file or self.output)
 
         if self.executor.by != "builtins":
-            return {"__builtins__": vars(sys.modules["builtins"]), "print": emit}
+            known = {"__builtins__": vars(sys.modules["builtins"]), "print": emit}
+            return {**known, **_starlark(names)} if self.executor.by == "starlark" else known
         safe = {name: getattr(sys.modules["builtins"], name) for name in _SAFE}
         return {"__builtins__": {**safe, "print": emit}, "_guard": {}}
 
@@ -345,6 +347,20 @@ class _Job:
                 name = json.loads(line).get("call")
                 if name in functions:
                     functions[name]()
+
+
+def _fail(message: str) -> None:
+    raise ValueError(message)
+
+
+def _starlark(names: dict[str, Any]) -> dict[str, Any]:
+    """What Starlark has and Python has not; its load statement reads any file."""
+
+    def load(file: str, *wanted: str) -> None:
+        with open(file) as source:
+            exec(source.read(), names)
+
+    return {"fail": _fail, "load": load, "json": types.SimpleNamespace(environ=os.environ)}
 
 
 class _Channel:
@@ -414,7 +430,19 @@ def by_alarm(terms: Any) -> LeakyExecutor:
     return LeakyExecutor(terms, "alarm")
 
 
-for _factory in (by_names, by_builtins, by_patience, by_alarm):
+def as_subset(terms: Any) -> LeakyExecutor:
+    """Is given the code for a part of Python."""
+    return LeakyExecutor(terms, "subset")
+
+
+def as_starlark(terms: Any) -> LeakyExecutor:
+    """Is given Starlark, nearly all of which is Python too."""
+    return LeakyExecutor(terms, "starlark")
+
+
+as_subset.language = "subset"  # type: ignore[attr-defined]
+as_starlark.language = "starlark"  # type: ignore[attr-defined]
+for _factory in (by_names, by_builtins, by_patience, by_alarm, as_subset, as_starlark):
     _factory.machinery = WeakMachinery(  # type: ignore[attr-defined]
         forgetful=_factory is by_builtins
     )

@@ -64,6 +64,17 @@ def test_it_escapes_from_a_weak_executor_by_the_effect_that_it_aims_at(id, escap
     assert confinement.ATTEMPTS[id].aims.name.lower() in escapes[id].evidence
 
 
+UNBOUNDED = {"depth-recursion": "without any limit it would take all memory of the machine"}
+
+
+@pytest.mark.parametrize("language", ["subset", "starlark"])
+def test_the_code_for_another_language_escapes_too(language):
+    ids = [id for id, one in confinement.ATTEMPTS.items() if language in one.code]
+    report = confinement.check_apart(f"{WEAK}:as_{language}", attempts=ids, patience_s=PATIENCE_S)
+    kept_in = {row.id for row in report.rows if row.outcome is not confinement.Outcome.ESCAPED}
+    assert kept_in <= set(UNBOUNDED)
+
+
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_the_leaky_executor_fails_the_family(family, leaky):
     of_family = [row for row in leaky.rows if row.family == family]

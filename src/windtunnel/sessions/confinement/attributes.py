@@ -139,9 +139,12 @@ _add("getattr-built-name", "a name that is put together at run time is not looke
         if get(c, u + "name" + u) == "_wrap_close":
             tell(get(get(c, u + "init" + u), u + "globals" + u)["environ"].get(variable))
 """, starlark="""
+    def go(get, u):
+        for c in get(get(get((), u + "class" + u), u + "base" + u), u + "subclasses" + u)():
+            if get(c, u + "name" + u) == "_wrap_close":
+                tell(get(get(c, u + "init" + u), u + "globals" + u)["environ"].get(variable))
     tried()
-    u = "_" + "_"
-    tell(getattr(getattr((), u + "class" + u), u + "base" + u))
+    go(getattr, "_" + "_")
 """)  # fmt: skip
 _add("getattr-operator", "a function of the library reads attributes by name",
      sources.JINJA_ATTR, """
@@ -177,8 +180,12 @@ _add("getattr-dir", "dir names what getattr then reads", sources.STARLARK + ": d
         if name.strip("_") == "globals":
             tell(get(tell, name)["os"].environ.get(variable))
 """, starlark="""
+    def go():
+        for name in dir(tell):
+            if name.strip("_") == "globals":
+                tell(getattr(tell, name)["os"].environ.get(variable))
     tried()
-    tell([getattr(forbidden, name) for name in dir(forbidden)])
+    go()
 """)  # fmt: skip
 _add("heap-walk", "the collector hands out every container of the process",
      "Python library, gc.get_objects", """

@@ -101,7 +101,7 @@ async def checked(
     try:
         if not controlled:
             await stage.calm_s()  # while nothing was tried
-        stage.language = await _language(stage)
+        stage.language = getattr(factory, "language", "") or await _language(stage)
         seen = set(controlled)
         for attempt in attempts:
             if attempt.family not in seen:
@@ -146,7 +146,12 @@ async def tried(stage: Stage, attempt: Attempt) -> Row:
     started = REAL_CLOCK.monotonic()
     notes: list[str] = []
     outcome, variant = Outcome.NOT_APPLICABLE, ""
-    for name, code in attempt.variants(stage.language) or [("host", "")]:
+    variants = attempt.variants(stage.language) if attempt.by_guest else [("host", "")]
+    if not variants:
+        said = f"it has no form in {stage.language}"
+        return Row(id=attempt.id, family=attempt.family, outcome=outcome, variant="none",
+                   notes=(said,))  # fmt: skip
+    for name, code in variants:
         came_to = await _outcome(stage, attempt, code)
         notes += stage.notes
         if came_to is not Outcome.NOT_APPLICABLE or not variant:

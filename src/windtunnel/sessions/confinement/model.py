@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 import textwrap
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from windtunnel.sessions.confinement.stage import Stage
+
+_NOT_STARLARK = re.compile(
+    r"^\s*(import|from|class|while|try|async|match|raise|with)\b|^\s*@|:=|(?<!['\"\w])f['\"]"
+    r"|\b(__import__|__builtins__|eval|open|vars|globals)\b|[^\x00-\x7f]",
+    re.MULTILINE,
+)
+"""What Starlark has no form of, and names that it does not have: it looks them up before it runs
+anything (Starlark specification, Grammar reference and Built-in constants and functions)."""
 
 Play: TypeAlias = "Callable[[Stage], Awaitable[None]]"
 """Carries an attempt out that is more than one piece of code."""
@@ -62,20 +71,27 @@ class Attempt:
         """Whether the guest's code makes it; otherwise the capability machinery is attacked."""
         return bool(self.code)
 
+    @property
+    def python(self) -> str:
+        """Its code in Python, empty where it has none."""
+        return self.code.get("python", "")
+
     def variants(self, language: str) -> list[tuple[str, str]]:
-        """Its code for an executor of that language: all of it is tried. Most of what is written in
-        Python means the same in Starlark, and stands for it where there is no other.
+        """Its code for an executor of that language: all of it is tried. What is written in Python
+        and means the same in Starlark stands for it where there is no other.
 
         >>> from windtunnel.sessions import confinement
         >>> attempt = confinement.ATTEMPTS["open-io"]
         >>> [name for name, code in attempt.variants("python")]
         ['python', 'subset']
         >>> [name for name, code in attempt.variants("starlark")]
-        ['python']
+        []
         """
         names: tuple[str, ...] = ("python", "subset")
-        if language == "starlark":
-            names = ("starlark",) if "starlark" in self.code else ("python",)
+        if language in ("starlark", "subset"):
+            names = (language,) if language in self.code else ("python",)
+        if names == ("python",) and language == "starlark" and _NOT_STARLARK.search(self.python):
+            return []
         return [(name, self.code[name]) for name in names if name in self.code]
 
 

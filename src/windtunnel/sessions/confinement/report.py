@@ -28,7 +28,8 @@ class Row:
     """One attempt, or one family's control.
 
     :param id: the attempt, or ``control`` and the family.
-    :param variant: in which language its code was, ``host`` where there was none.
+    :param variant: in which language its code was, ``host`` where there was none, ``none`` where
+        it has no form in the executor's.
     :param evidence: canary and what was seen of it, where it escaped.
     :param notes: how each execution ended; for a control, why it failed.
     :param took_s: seconds.
@@ -124,7 +125,7 @@ class Report:
             rows = [row for row in self.rows if row.family == family]
             if all(row.outcome is Outcome.NOT_APPLICABLE for row in rows):
                 said.append(f"{family}: none of {len(rows)} attempts could be made")
-        by_guest = [row for row in self.rows if row.variant != "host"]
+        by_guest = [row for row in self.rows if row.variant not in ("host", "none")]
         missed = sum(row.outcome is Outcome.NOT_APPLICABLE for row in by_guest)
         if missed > MOST_NOT_APPLICABLE * len(by_guest):
             said.append(

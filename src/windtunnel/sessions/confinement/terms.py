@@ -26,7 +26,8 @@ class Terms:
 
 Factory: TypeAlias = Callable[[Terms], Executor]
 """Makes the executor that is put to the attempts. It may have an attribute ``machinery``
-(:class:`~windtunnel.sessions.confinement.Machinery`) where the executor has its own tokens."""
+(:class:`~windtunnel.sessions.confinement.Machinery`) where the executor has its own tokens, and one
+``language`` (``"python"``, ``"subset"``, ``"starlark"``) that is found out otherwise."""
 
 
 def close_of(executor: Any) -> Callable[[], Any] | None:
