@@ -26,6 +26,9 @@ class Completion:
     :param value: what it returned; None where it raised.
     :param error: the exception, or what the contract's ``error`` saw in the value.
     :param view: what of it counts when two are compared.
+
+    >>> Completion(True, error=ValueError("too large"))
+    raised ValueError: too large
     """
 
     failed: bool

@@ -37,6 +37,16 @@ class Draw:
 
     :ivar case: the example that the law is in: makes, calls and closes subjects as the contract
         does.
+
+    >>> from hypothesis import strategies as st
+    >>> from windtunnel import laws
+    >>> def keeps_what_is_added(collection, draw):
+    ...     number = draw(st.integers(), "number")
+    ...     collection.append(number)
+    ...     assert collection == [number]
+    >>> Lists = laws.contract(subjects=[list], more_laws=[keeps_what_is_added], examples=10)
+    >>> [(one.verdict.value, one.examples) for one in laws.check(Lists)]
+    [('pass', 10)]
     """
 
     case: Case

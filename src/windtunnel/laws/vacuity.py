@@ -3,6 +3,9 @@
 What a law must have come to is read from its source (:mod:`windtunnel.laws.points`), and from the
 ``branches`` that it names and reports by ``draw.saw``. Whatever no example came to is vacuous, and
 fails unless a waiver names the law and a reason. A waiver that excuses nothing is reported.
+
+The word is the model checkers': Beer, Ben-David, Eisner and Rodeh, "Efficient Detection of Vacuity
+in ACTL Formulas", CAV 1997.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Calls that run at the same time give what they would have given one after the other."""
+"""Calls that run at the same time give what they would have given one after the other.
+
+That is, in whatever order: serializability, for as few calls as all orders can be tried of.
+"""
 
 from __future__ import annotations
 
