@@ -27,7 +27,13 @@ OLD_PYTEST = "3.12"
 ONCE = ["tests/docs", "tests/coexistence", "tests/house"]
 # What works with the interpreter's insides runs whole on each. The other files are divided among
 # the newer interpreters, so that each is run on two.
-EVERYWHERE = ("tests/core/", "tests/explore/", "tests/sim/")
+EVERYWHERE = (
+    "tests/core/",
+    "tests/explore/",
+    "tests/laws/test_general_laws.py",
+    "tests/laws/test_vacuity.py",
+    "tests/sim/",
+)
 DIVIDED = ("tests/sim/test_found_", "tests/sim/test_lib_", "tests/sim/test_net_")
 COEXIST = ROOT / ".venv-coexist"
 FRAMEWORKS = ROOT / ".venv-frameworks"
