@@ -72,6 +72,13 @@ def test_the_double_that_runs_no_code_is_not_said_to_be_confined():
     assert report.verdict is Verdict.UNKNOWN
 
 
+def test_a_language_without_import_is_put_to_the_ways_around_it_that_it_has():
+    report = anyio.run(lambda: checked(ENGINES["starlark"], families=["importing"]))
+    assert [row.id for row in report.withstood] == ["import-through-attribute", "import-statement"]
+    assert {row.variant for row in report.not_applicable} == {"none"}
+    assert report.verdict is Verdict.PASS
+
+
 def test_the_attempts_are_made_under_trio_too():
     async def check():
         return await checked(ENGINES["monty"], families=["contexts", "uses"])

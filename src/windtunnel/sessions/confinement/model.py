@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _NOT_STARLARK = re.compile(
     r"^\s*(import|from|class|while|try|async|match|raise|with)\b|^\s*@|:=|(?<!['\"\w])f['\"]"
-    r"|\b(__import__|__builtins__|eval|open|vars|globals)\b|[^\x00-\x7f]",
+    r"|(?<![.'\"\w])(__import__|__builtins__|eval|open|vars|globals)\b|[^\x00-\x7f]",
     re.MULTILINE,
 )
 """What Starlark has no form of, and names that it does not have: it looks them up before it runs
