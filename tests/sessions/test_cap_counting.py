@@ -148,7 +148,7 @@ def switching():
     must be done in one would be seen half done."""
 
     def trace(frame, event, arg):
-        if not frame.f_code.co_filename.endswith(("ledger.py", "context.py")):
+        if not frame.f_code.co_filename.endswith(("ledger.py", "holdings.py")):
             return None
         if event == "line":
             time.sleep(0)

@@ -236,6 +236,15 @@ def test_the_time_that_executions_take_is_counted_together():
     assert token.account.cpu_used >= 0.1
 
 
+def test_the_time_that_a_double_takes_is_counted_as_an_engines_is():
+    context = CapabilityContext("guest")
+    token = context.grant("execute", cpu_s=0.02)
+    with sessions.MockREPLSession(capabilities=context, execution_delay=60) as session:
+        assert session.run_sync("1").error_type == "TimeoutError"
+        assert session.run_sync("1").error_type == "CapabilityDenied"
+    assert token.account.cpu_used >= 0.02
+
+
 def test_who_is_granted_nothing_is_still_bounded():
     context = CapabilityContext("guest")
     context.grant("execute", memory_mb=8)

@@ -134,9 +134,7 @@ class Holdings:
 
     def _matching(self, token: CapabilityToken | str) -> list[Held]:
         if isinstance(token, CapabilityToken):
-            # By account: the same token once more, unsealed, is another object.
-            held = self.in_force(token.type)
-            return [one for one in held if one.token.account is token.account]
+            return [one for one in self.in_force(token.type) if one.token is token]
         of_type = list(self.in_force(token))
         return of_type or [one for one in self.everything() if one.token.id == token]
 
