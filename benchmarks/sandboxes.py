@@ -97,7 +97,6 @@ def starting(count: int) -> None:
     boxed = [*bare[: bare.index(python, bare.index("--chdir"))], python, *SOLVE]
     with (
         ProcessSandbox(PROGRAM, tier="bubblewrap") as zygote,
-        ProcessSandbox(PROGRAM, tier="bubblewrap", ahead=True) as ahead,
         ProcessSandbox(PROGRAM, tier="bubblewrap-cold") as alone,
         ProcessSandbox(PROGRAM, tier="plain") as plain,
     ):
@@ -108,7 +107,6 @@ def starting(count: int) -> None:
                     "interpreter, no isolation": command([python, *SOLVE]),
                     "bwrap + interpreter": command(boxed),
                     "cell from the warm zygote": warm(zygote),
-                    "the same, made ahead": warm(ahead),
                     "cell started cold under bubblewrap": warm(alone),
                     "cell in a plain process": warm(plain),
                     "sandbox, zygote and first cell": cold("bubblewrap"),

@@ -294,14 +294,22 @@ def test_kill_9_of_its_owner_leaves_nothing(tmp_path: Path) -> None:
     assert not [group for group in held["groups"] if Path(group).exists()]
 
 
-def test_a_cell_that_was_made_ahead_has_the_limits_that_are_asked_for(
-    program: Program, ask, require_tool
-) -> None:
-    require_tool("bwrap")
-    before = len(os.listdir("/proc/self/fd"))
-    with ProcessSandbox(program, tier="bubblewrap", ahead=True) as sandbox:
-        for files in (40, 40, 40, 50, 40, 50, 50):
-            cell = sandbox.start(CellLimits(files=files))
-            assert ask(cell, "resource.getrlimit(resource.RLIMIT_NOFILE)") == f"({files}, {files})"
-            cell.close()
-    assert len(os.listdir("/proc/self/fd")) <= before + 1  # this process's inventory
+def test_every_cell_has_the_limits_that_are_asked_for(tier: str, sandbox_at, ask) -> None:
+    for files in (40, 50, 40):
+        cell = sandbox_at(tier).start(CellLimits(files=files))
+        assert ask(cell, "resource.getrlimit(resource.RLIMIT_NOFILE)") == f"({files}, {files})"
+        cell.close()
+
+
+def test_a_closed_sandbox_leaves_no_descriptor_and_no_group(program: Program) -> None:
+    with ProcessSandbox(program) as sandbox:
+        sandbox.start()
+        before = len(os.listdir("/proc/self/fd"))
+    with ProcessSandbox(program) as sandbox:
+        cells = [sandbox.start() for _ in range(3)]
+        groups = Path(f"/proc/{cells[0].pid}/cgroup").read_text()
+        cells.pop().close()
+        cells.append(sandbox.start())
+    assert len(os.listdir("/proc/self/fd")) < before
+    left = Path("/sys/fs/cgroup").rglob(f"windtunnel-{os.getpid()}-*/slot-*")
+    assert not [path for path in left if f"/{path.parent.name}/" in groups]

@@ -53,7 +53,10 @@ def counted() -> tuple[str, ...]:
 
 def test_groups_are_made_for_a_cell_and_removed(counted: tuple[str, ...]) -> None:
     groups = Groups()
-    cell = groups.cell(CellLimits(memory_mb=64, scratch_mb=1))
+    cell = groups.slot()
+    cell.limit(CellLimits(memory_mb=64, scratch_mb=1))
+    cell.limit(CellLimits(memory_mb=None))
+    cell.limit(CellLimits(memory_mb=16))
     made = cell.folders
     assert made
     assert all(folder.is_dir() for folder in made)
@@ -76,7 +79,9 @@ def test_a_cell_is_in_its_group_from_the_start(counted, sandbox_at, require_tool
     assert int(limit.read_text()) == (64 + 4 + 32) << 20
     assert str(cell.pid) in (own / "cgroup.procs").read_text().split()
     cell.close()
-    assert not own.exists()
+    other = sandbox_at("bubblewrap").start(CellLimits(memory_mb=32, scratch_mb=4))
+    assert int(limit.read_text()) == (32 + 4 + 32) << 20  # born where the first one was
+    other.close()
 
 
 def test_without_control_groups_the_isolation_says_so(

@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from windtunnel.own import inventory
@@ -69,13 +69,13 @@ def _below(point: str, root: str, path: str) -> Path:
 
 
 class Groups:
-    """The groups of one sandbox: one for itself in each tree, one below it for each cell."""
+    """The groups of one sandbox: one for itself in each tree, below it one a slot for cells."""
 
     _numbers = itertools.count(1)
 
     def __init__(self) -> None:
         self.refusal = ""
-        self._cells = itertools.count(1)
+        self._slots = itertools.count(1)
         self._entries: list[int] = []
         self._folders: list[tuple[Tree, tuple[str, ...], Path]] = []
         name = f"windtunnel-{os.getpid()}-{next(self._numbers)}"
@@ -119,25 +119,18 @@ class Groups:
             self._entries.append(entry)
             self._folders.append((tree, counted, folder))
 
-    def cell(self, limits: CellLimits, *, passing: int = 0) -> CellGroup:
-        """A group for one cell; empty where none can be made.
-
-        :param passing: processes that pass through it on the way to the cell.
-        """
-        number = next(self._cells)
-        folders = []
+    def slot(self) -> CellGroup:
+        """A group for one cell after another; empty where none can be made."""
+        name = f"slot-{next(self._slots)}"
+        made: list[tuple[Tree, tuple[str, ...], Path]] = []
         try:
             for tree, counted, parent in self._folders:
-                folder = parent / f"cell-{number}"
-                folder.mkdir()
-                folders.append(folder)
-                for name, value in _settings(tree.version, counted, limits, passing).items():
-                    with contextlib.suppress(FileNotFoundError):  # no swap is counted here
-                        (folder / name).write_text(value)
+                (parent / name).mkdir()
+                made.append((tree, counted, parent / name))
         except OSError:
-            CellGroup(folders).remove()
+            CellGroup(made).remove()
             raise
-        return CellGroup(folders)
+        return CellGroup(made)
 
     def close(self) -> None:
         """Remove them. The cells are gone."""
@@ -154,9 +147,20 @@ class CellGroup:
     :ivar doors: within the block of it, descriptors: who writes ``0`` to each is in the groups.
     """
 
-    def __init__(self, folders: list[Path]) -> None:
-        self.folders = tuple(folders)
+    def __init__(self, made: list[tuple[Tree, tuple[str, ...], Path]]) -> None:
+        self._made = made
+        self.folders = tuple(folder for _, _, folder in made)
         self.doors: list[int] = []
+
+    def limit(self, limits: CellLimits, *, beside: int = 0) -> None:
+        """Have these limits in force.
+
+        :param beside: processes of the house that are in it with the cell.
+        """
+        for tree, counted, folder in self._made:
+            for name, value in _settings(tree.version, counted, limits, beside):
+                with contextlib.suppress(FileNotFoundError):  # no swap is counted here
+                    (folder / name).write_text(value)
 
     def __enter__(self) -> CellGroup:
         """Open the doors for the block."""
@@ -195,18 +199,22 @@ def _handed_down(tree: Tree, folder: Path) -> tuple[str, ...]:
 
 
 def _settings(
-    version: int, counted: tuple[str, ...], limits: CellLimits, passing: int
-) -> dict[str, str]:
-    settings = {}
+    version: int, counted: tuple[str, ...], limits: CellLimits, beside: int
+) -> Iterator[tuple[str, str]]:
     if "pids" in counted:
-        settings["pids.max"] = str(limits.threads + passing)
-    if "memory" in counted and limits.memory_mb is not None:
+        yield "pids.max", str(limits.threads + beside)
+    if "memory" not in counted:
+        return
+    size = None
+    if limits.memory_mb is not None:
         size = str((limits.memory_mb + limits.scratch_mb + _SLACK_MB) << 20)
-        if version == 2:
-            settings |= {"memory.max": size, "memory.swap.max": "0"}
-        else:
-            settings |= {"memory.limit_in_bytes": size, "memory.memsw.limit_in_bytes": size}
-    return settings
+    if version == 2:
+        yield "memory.max", size or "max"
+        yield "memory.swap.max", "0"
+    else:
+        yield "memory.memsw.limit_in_bytes", "-1"  # never below the other
+        yield "memory.limit_in_bytes", size or "-1"
+        yield "memory.memsw.limit_in_bytes", size or "-1"
 
 
 def _remove(folder: Path) -> bool:

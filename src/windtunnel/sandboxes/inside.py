@@ -23,7 +23,7 @@ import struct
 import sys
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 # linux/sched.h, sys/mount.h, linux/prctl.h
@@ -162,17 +162,36 @@ def main(config: dict[str, Any]) -> None:
         if not message:
             return
         request = json.loads(message)
-        request["base_bytes"] = _address_space()
-        if config["alone"]:
+        if request.get("slot"):
+            if os.fork() == 0:
+                control.close()
+                control = _take_slot(*fds)
+                continue
+        elif config["alone"]:
             control.close()
-            _enter_groups(fds)
-            _cell(request, fds[:3], interrupts, program)
-        pid = os.fork()
-        if pid == 0:
+            _enter_groups(fds[3:])
+            _cell(request | {"base_bytes": _address_space()}, fds[:3], interrupts, program)
+        elif os.fork() == 0:
             control.close()
-            _launch(request, fds, interrupts, program)
+            _launch(request | {"base_bytes": _address_space()}, fds, interrupts, program)
         for fd in fds:
             os.close(fd)
+
+
+def _take_slot(control: int, *doors: int) -> socket.socket:
+    """In a fork of the zygote: enter control groups once, and fork cells that are born in them.
+
+    To enter a group costs the kernel a grace period, milliseconds each time; to be born there does
+    not.
+    """
+    owner = socket.socket(fileno=control)
+    try:
+        _enter_groups(doors)
+    except OSError as error:
+        _say(control, error)
+        os._exit(1)
+    owner.send(b"ready")
+    return owner
 
 
 def _threads_are_limited() -> bool:
@@ -218,19 +237,17 @@ def _launch(
     """In the fork of the zygote: enter what is the cell's own, and fork the cell."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _enter_groups(fds)
         _enter_namespaces(request)
         if os.fork():
             os._exit(0)
     except BaseException as error:
         _say(fds[2], error)
         os._exit(1)
-    _cell(request, fds[:3], interrupts, program)
+    _cell(request, fds, interrupts, program)
 
 
-def _enter_groups(fds: list[int]) -> None:
-    """Enter the control groups whose doors come after the first three descriptors."""
-    for door in fds[3:]:
+def _enter_groups(doors: Sequence[int]) -> None:
+    for door in doors:
         os.write(door, b"0")  # whoever writes is in
         os.close(door)
 

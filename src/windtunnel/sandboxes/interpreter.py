@@ -119,30 +119,66 @@ class Interpreter:
         """Whether its process is there."""
         return self._child.running
 
-    def ask(self, limits: CellLimits, doors: Sequence[int], give_back: Callable[[], None]) -> Asked:
-        """Ask for a cell, forked or this interpreter itself, and do not wait for it.
+    def slot(self, doors: Sequence[int]) -> socket.socket:
+        """Have a fork enter control groups, and fork cells there when asked over the socket.
 
-        :param doors: those of the control groups that it is to enter.
+        :param doors: those of the groups.
+        :raises SandboxError: where it could not enter them.
+        """
+        control, theirs = socket.socketpair(socket.AF_UNIX, _DATAGRAMS)
+        try:
+            with theirs:
+                fds = [theirs.fileno(), *doors]
+                socket.send_fds(self._control, [json.dumps({"slot": True}).encode()], fds)
+            message, _ = _received(control, _START_WITHIN_S)
+        except OSError:
+            message = b""
+        if message == b"ready":
+            return control
+        control.close()
+        if not message:
+            raise self.gone()
+        raise self.refused("a control group could not be entered", message.decode())
+
+    def cell(
+        self,
+        limits: CellLimits,
+        give_back: Callable[[], None],
+        *,
+        slot: socket.socket | None = None,
+        doors: Sequence[int] = (),
+    ) -> ProcessCell:
+        """A cell, forked or this interpreter itself.
+
         :param give_back: called once when the cell is gone, or could not be had.
+        :param slot: where to have it forked.
+        :param doors: those of the control groups that it is to enter.
         :raises InterpreterGoneError: where there is nobody to ask any more.
+        :raises SandboxError: where it could not be confined.
         """
         channel, theirs = socket.socketpair()
         report, reporting = socket.socketpair(socket.AF_UNIX, _DATAGRAMS)
         output, printing = os.pipe()
-        asked = Asked(self, channel, output, report, limits.message_bytes, give_back)
         try:
-            with theirs, reporting:
-                socket.send_fds(
-                    self._control,
-                    [json.dumps(self._request(limits)).encode()],
-                    [theirs.fileno(), printing, reporting.fileno(), *doors],
-                )
-        except OSError as error:
-            asked.abandon()
-            raise self.gone() from error
-        finally:
-            os.close(printing)
-        return asked
+            with report:
+                with theirs, reporting:
+                    fds = [theirs.fileno(), printing, reporting.fileno(), *doors]
+                    try:
+                        request = json.dumps(self._request(limits)).encode()
+                        socket.send_fds(slot or self._control, [request], fds)
+                    except OSError as error:
+                        raise self.gone() from error
+                    finally:
+                        os.close(printing)
+                life = self._life(report)
+        except BaseException:
+            channel.close()
+            os.close(output)
+            give_back()
+            raise
+        return ProcessCell(
+            channel, output, life, message_bytes=limits.message_bytes, give_back=give_back
+        )
 
     def _request(self, limits: CellLimits) -> dict[str, object]:
         return {
@@ -163,78 +199,26 @@ class Interpreter:
         # bubblewrap's own first process is 1, what it starts is 2.
         return self._tier.filter_for(self._child.pid if self._tier.name == "plain" else 2)
 
-    def by_child(self) -> Life:
-        """The life of the cell that this interpreter itself is, where no pidfd came."""
-        return _ByChild(self._child)
-
-    def close(self) -> None:
-        """Kill it; returns when it and all its cells are gone."""
-        self._scope.close()
-
-
-class Asked:
-    """A cell that was asked for, and is being made meanwhile."""
-
-    def __init__(
-        self,
-        interpreter: Interpreter,
-        channel: socket.socket,
-        output: int,
-        report: socket.socket,
-        message_bytes: int,
-        give_back: Callable[[], None],
-    ) -> None:
-        self.interpreter = interpreter
-        self._channel = channel
-        self._output = output
-        self._report = report
-        self._message_bytes = message_bytes
-        self._give_back = give_back
-
-    def cell(self) -> ProcessCell:
-        """The cell, once it has given up what it must not have.
-
-        :raises InterpreterGoneError: where the interpreter ended instead.
-        :raises SandboxError: where it could not be confined.
-        """
-        try:
-            life = self._life()
-        except BaseException:
-            self.abandon()
-            raise
-        self._report.close()
-        return ProcessCell(
-            self._channel,
-            self._output,
-            life,
-            message_bytes=self._message_bytes,
-            give_back=self._give_back,
-        )
-
-    def _life(self) -> Life:
+    def _life(self, report: socket.socket) -> Life:
+        """Wait until the cell has given up what it must not have."""
         pidfd = -1
         while True:
-            message, fds = _received(self._report, _START_WITHIN_S)
+            message, fds = _received(report, _START_WITHIN_S)
             if message == b"pidfd":
                 (pidfd,) = fds
             elif message == b"ready":
-                return Pidfd(pidfd) if pidfd >= 0 else self.interpreter.by_child()
+                return Pidfd(pidfd) if pidfd >= 0 else _ByChild(self._child)
             else:
                 if pidfd >= 0:
                     os.close(pidfd)
                 if not message:
-                    raise self.interpreter.gone()
-                raise self.interpreter.refused(
-                    "a cell could not be confined",
-                    message.decode(errors="replace").removeprefix("error "),
-                )
+                    raise self.gone()
+                found = message.decode(errors="replace").removeprefix("error ")
+                raise self.refused("a cell could not be confined", found)
 
-    def abandon(self) -> None:
-        """Do without it: it ends when it finds nobody at the other end of its channel."""
-        self._channel.close()
-        self._report.close()
-        os.close(self._output)
-        self._give_back()
+    def close(self) -> None:
+        """Kill it; returns when it and all its cells are gone."""
+        self._scope.close()
 
 
 class _ByChild:

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 
 from windtunnel.own import inventory
 from windtunnel.sandboxes import tiers
 from windtunnel.sandboxes.cell import ProcessCell
 from windtunnel.sandboxes.cgroups import CellGroup, Groups
-from windtunnel.sandboxes.interpreter import Asked, Interpreter, InterpreterGoneError
+from windtunnel.sandboxes.interpreter import Interpreter, InterpreterGoneError
 from windtunnel.sandboxes.protocol import CellLimits, Program, SandboxError
 from windtunnel.sandboxes.tiers import Tier
 
@@ -33,8 +35,6 @@ class ProcessSandbox:
 
     :param program: what each cell runs.
     :param tier: ``bubblewrap``, ``bubblewrap-cold`` or ``plain`` to have that one and no other.
-    :param ahead: whether to have the next cell made while the last one is used, where a zygote
-        makes them: it is there at once then, and one more than is used is always there.
     :raises SandboxError: at the first cell, where no tier works.
 
     >>> source = "def main(channel): channel.send(channel.receive()[::-1])"
@@ -46,9 +46,8 @@ class ProcessSandbox:
     b'desserts'
     """
 
-    def __init__(self, program: Program, *, tier: str | None = None, ahead: bool = False) -> None:
+    def __init__(self, program: Program, *, tier: str | None = None) -> None:
         self._program = program
-        self._makes_ahead = ahead
         self._wanted = tier
         self._tier: Tier | None = None
         self._refusals: list[str] = []
@@ -63,7 +62,7 @@ class ProcessSandbox:
         self._starting = threading.RLock()
         self._cells: set[ProcessCell] = set()
         self._spare: ProcessCell | None = None
-        self._ahead: tuple[CellLimits, Asked] | None = None
+        self._free: list[_Slot] = []
 
     @property
     def isolation(self) -> str:
@@ -141,48 +140,63 @@ class ProcessSandbox:
 
     def _forked(self, tier: Tier, limits: CellLimits) -> ProcessCell:
         try:
-            cell = (self._asked_ahead(limits) or self._ask(tier, limits)).cell()
+            return self._in_slot(tier, limits)
         except InterpreterGoneError as gone:
             # Somebody ended it, or the kernel for want of memory: another one, once.
             with self._starting:
                 if self._zygote is gone.interpreter:
                     self._end_zygote()
-            cell = self._ask(tier, limits).cell()
-        self._ask_ahead(tier, limits)
-        return cell
+            return self._in_slot(tier, limits)
 
-    def _ask(self, tier: Tier, limits: CellLimits) -> Asked:
+    def _in_slot(self, tier: Tier, limits: CellLimits) -> ProcessCell:
         zygote = self._awake(tier)
-        with self._group(tier, limits) as group:
-            return zygote.ask(limits, group.doors, group.remove)
+        if not self._own_groups().counted:
+            return zygote.cell(limits, lambda: None)
+        slot = self._slot(zygote)
+        with _told("limited"):
+            slot.group.limit(limits, beside=2)  # who forks it, and whom it is forked through
+        return zygote.cell(limits, lambda: self._give_back(slot), slot=slot.control)
 
-    def _asked_ahead(self, limits: CellLimits) -> Asked | None:
+    def _slot(self, zygote: Interpreter) -> _Slot:
+        """A free slot of the zygote, or a new one: there are as many as cells at one time."""
         with self._starting:
-            ahead, self._ahead = self._ahead, None
-        if ahead is None or ahead[0] == limits:
-            return ahead and ahead[1]
-        ahead[1].abandon()
-        return None
+            while self._free:
+                slot = self._free.pop()
+                if slot.zygote is zygote:
+                    return slot
+                slot.close()
+        with _told("made"):
+            group = self._own_groups().slot()
+        try:
+            with group:
+                return _Slot(zygote, group, zygote.slot(group.doors))
+        except BaseException:
+            group.remove()
+            raise
 
-    def _ask_ahead(self, tier: Tier, limits: CellLimits) -> None:
-        """Have the next cell made meanwhile."""
-        with self._starting, contextlib.suppress(SandboxError):  # the next start says it
-            if self._makes_ahead and self._ahead is None and not self._closed:
-                self._ahead = (limits, self._ask(tier, limits))
+    def _give_back(self, slot: _Slot) -> None:
+        with self._starting:
+            if slot.zygote is self._zygote and not self._closed:
+                self._free.append(slot)
+                return
+        slot.close()
 
     def _alone(self, tier: Tier, limits: CellLimits) -> ProcessCell:
-        interpreter = Interpreter(tier, self._program, limits)
+        with _told("made"):
+            group = self._own_groups().slot()
+            group.limit(limits)
         try:
-            with self._group(tier, limits) as group:
-
-                def give_back() -> None:
-                    interpreter.close()
-                    group.remove()
-
-                return interpreter.ask(limits, group.doors, give_back).cell()
+            interpreter = Interpreter(tier, self._program, limits)
         except BaseException:
-            interpreter.close()
+            group.remove()
             raise
+
+        def give_back() -> None:
+            interpreter.close()
+            group.remove()
+
+        with group:
+            return interpreter.cell(limits, give_back, doors=group.doors)
 
     def _awake(self, tier: Tier) -> Interpreter:
         with self._starting:
@@ -196,16 +210,6 @@ class ProcessSandbox:
             if self._groups is None:
                 self._groups = Groups()
             return self._groups
-
-    def _group(self, tier: Tier, limits: CellLimits) -> CellGroup:
-        try:
-            return self._own_groups().cell(limits, passing=1 if tier.forks else 0)
-        except OSError as error:
-            raise SandboxError(
-                "the control group of a cell could not be made",
-                found=str(error),
-                fix="look at who else changes this process's control groups",
-            ) from error
 
     def _end_zygote(self) -> None:
         if self._zygote is not None:
@@ -221,9 +225,9 @@ class ProcessSandbox:
             for cell in self._cells:
                 cell.close()
             self._end_zygote()
-            if self._ahead is not None:
-                self._ahead[1].abandon()
-                self._ahead = None
+            for slot in self._free:
+                slot.close()
+            self._free.clear()
             if self._groups is not None:
                 self._groups.close()
 
@@ -237,3 +241,33 @@ class ProcessSandbox:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _Slot:
+    """A fork of the zygote in control groups, whose cells are born there one after another."""
+
+    def __init__(self, zygote: Interpreter, group: CellGroup, control: socket.socket) -> None:
+        self.zygote = zygote
+        self.group = group
+        self.control = control
+
+    def close(self) -> None:
+        """It ends when nobody is at the other end."""
+        self.control.close()
+        self.group.remove()
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say which control group it was that the kernel refused something about."""
+    try:
+        yield
+    except OSError as error:
+        raise SandboxError(
+            f"the control group of a cell could not be {what}",
+            found=str(error),
+            fix="look at who else changes this process's control groups",
+        ) from error
+
+
+__all__ = ["ProcessSandbox"]
