@@ -141,7 +141,21 @@ def test_all_examples_count_together():
             assert not subject
 
     assert reason(law) == ""
-    assert reason(law, examples=1) != ""
+
+
+def test_what_is_rare_is_looked_for_in_more_examples_before_it_counts_as_never():
+    @laws.law(branches=("one in twenty",))
+    def rare(subject, draw):
+        if draw(st.integers(0, 19)) == 7:
+            draw.saw("one in twenty")
+
+    @laws.law(branches=("never",))
+    def never(subject, draw):
+        if draw(st.integers(0, 19)) == 20:
+            draw.saw("never")
+
+    assert reason(rare, examples=4) == ""
+    assert "it held in 20 examples" in reason(never, examples=4)
 
 
 def test_a_law_may_name_branches_that_its_source_does_not_show():

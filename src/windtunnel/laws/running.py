@@ -28,6 +28,9 @@ from windtunnel.laws.subjects import Subject
 from windtunnel.laws.vacuity import Vacuity
 from windtunnel.laws.watch import Watch
 
+_MORE = 8
+"""How many times the examples a law is put to that never came to something."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
@@ -98,19 +101,28 @@ class Trial:
         :raises NothingToTest: where the law has nothing to say of the subject, in any example.
         """
         __tracebackhide__ = True
+        given = self.entry.law.examples or self.contract.examples
         try:
-            self._explore()
+            self._explore(given)
         except NeedsLoopError:
             self._looping = True
-            self._explore()
+            self._explore(given)
         if self._watch.blind:
             with self._watch:
-                self._explore()
+                self._explore(given)
         self._must_have_tested()
-        law, entry = self.entry.law, self.entry
+        left = self._left()
+        if left.unexcused and self.examples >= given:
+            # What it never came to may be rare only, and must not be vacuous under one seed in ten.
+            with self._watch if self._watch.blind else contextlib.nullcontext():
+                self._explore(given * _MORE, "more")
+            left = self._left()
+        return left
+
+    def _left(self) -> Vacuity:
         return vacuity.judged(
-            law,
-            entry.title,
+            self.entry.law,
+            self.entry.title,
             self.subject.name,
             type(self.contract).__name__,
             examples=self.examples,
@@ -126,14 +138,14 @@ class Trial:
             if branch not in self._seen.branches and branch in self._seen.moot:
                 raise NothingToTest(self._seen.moot[branch])
 
-    def _explore(self) -> None:
+    def _explore(self, examples: int, part: str = "") -> None:
         __tracebackhide__ = True
         self.examples = 0
         plan = Plan(
             name=self.entry.title,
             key=self._key,
-            seed=self._seed.child(f"laws/{self._key}").value,
-            examples=self.entry.law.examples or self.contract.examples,
+            seed=self._seed.child(f"laws/{self._key}{part}").value,
+            examples=examples,
         )
         explore(self._once, plan)
 
