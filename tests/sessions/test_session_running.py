@@ -175,6 +175,26 @@ def test_threads_and_loops_take_turns_on_one_session() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_calls_that_wait_for_their_turn_take_no_thread_each(backend: str) -> None:
+    async def main() -> None:
+        before, seen = threading.active_count(), []
+
+        @sessions.host_function(needs="count")
+        def count() -> None:
+            seen.append(threading.active_count() - before)
+
+        held = uses("count")
+        async with sessions.open("monty", functions=[count], capabilities=held) as session:
+            async with anyio.create_task_group() as group:
+                for _ in range(100):
+                    group.start_soon(session.run, "count()")
+        assert len(seen) == 100
+        assert max(seen) < 50
+
+    run(backend, main)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_one_that_is_cancelled_while_it_waits_for_its_turn_disturbs_nobody(backend: str) -> None:
     async def main() -> None:
         inside, go = threading.Event(), threading.Event()

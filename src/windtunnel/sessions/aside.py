@@ -7,6 +7,7 @@ because it was cancelled or by Ctrl-C, ends what the guest runs, and goes on whe
 from __future__ import annotations
 
 import contextvars
+import functools
 import math
 import sys
 import threading
@@ -44,6 +45,17 @@ def _limiter() -> anyio.CapacityLimiter:
 async def in_thread(function: Callable[[], T]) -> T:
     """What a blocking function gives; it is let go on by itself where the await is cancelled."""
     return await to_thread.run_sync(function, abandon_on_cancel=True, limiter=_limiter())
+
+
+def event_on_loop() -> tuple[anyio.Event, Callable[[], object]]:
+    """An event to wait for on the running loop, and what sets it, from any thread.
+
+    Setting it raises RuntimeError where the loop is closed.
+    """
+    event = anyio.Event()
+    loop: Any = current_token().native_token  # of asyncio the loop, of trio its token
+    soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
+    return event, functools.partial(soon, event.set)
 
 
 async def awaited(job: Job) -> ExecResult | None:

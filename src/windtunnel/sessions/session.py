@@ -264,12 +264,13 @@ class EngineSession:
     ) -> ExecResult:
         aside = _aside()
         with self._asked(kind, code, timeout_s, grants) as asked:
-            turn = self._turns.take()
-            if turn is not None:
+            came, tell = aside.event_on_loop()
+            ticket = self._turns.take(tell)
+            if ticket is not None:
                 try:
-                    await aside.in_thread(turn.wait)
+                    await came.wait()
                 except BaseException:
-                    self._give_up(turn)
+                    self._turns.give_up(ticket)
                     raise
             job = self._begin(work, asked)
             return self._ended(job, asked, await aside.awaited(job))
@@ -284,12 +285,13 @@ class EngineSession:
     ) -> ExecResult:
         aside = _aside()
         with self._asked(kind, code, timeout_s, grants) as asked:
-            turn = self._turns.take()
-            if turn is not None:
+            came = threading.Event()
+            ticket = self._turns.take(came.set)
+            if ticket is not None:
                 try:
-                    turn.wait()
+                    came.wait()
                 except BaseException:
-                    self._give_up(turn)
+                    self._turns.give_up(ticket)
                     raise
             job = self._begin(work, asked)
             return self._ended(job, asked, aside.waited_for(job))
@@ -327,10 +329,6 @@ class EngineSession:
                 f"the session {self.name} is used by a host function that it waits for",
                 fix="open another session for it, or return first",
             )
-
-    def _give_up(self, turn: threading.Event) -> None:
-        self._turns.give_up(turn)
-        turn.set()  # the thread that waits for it may go
 
     def _begin(self, work: Work, asked: _Asked) -> Job:
         if self._closed:
@@ -387,13 +385,15 @@ class EngineSession:
         return True
 
     def _finish_to_close(self) -> None:
-        turn = self._turns.take()
-        ours = turn is None or turn.wait(GRACE_S)
+        came = threading.Event()
+        ticket = self._turns.take(came.set)
+        if ticket is not None:
+            came.wait(GRACE_S)
         self._finalizer()
-        if ours:
+        if ticket is None or came.is_set():
             self._turns.leave()
-        elif turn is not None:
-            self._give_up(turn)
+        else:
+            self._turns.give_up(ticket)
 
 
 @dataclasses.dataclass(slots=True)
