@@ -184,10 +184,12 @@ def test_calls_that_wait_for_their_turn_take_no_thread_each(backend: str) -> Non
             seen.append(threading.active_count() - before)
 
         held = uses("count")
-        async with sessions.open("monty", functions=[count], capabilities=held) as session:
-            async with anyio.create_task_group() as group:
-                for _ in range(100):
-                    group.start_soon(session.run, "count()")
+        async with (
+            sessions.open("monty", functions=[count], capabilities=held) as session,
+            anyio.create_task_group() as group,
+        ):
+            for _ in range(100):
+                group.start_soon(session.run, "count()")
         assert len(seen) == 100
         assert max(seen) < 50
 
