@@ -210,6 +210,33 @@ def test_an_asynchronous_function_is_measured_with_and_without_a_running_loop():
         asyncio.run(wrongly())
 
 
+def test_a_lambda_that_returns_a_coroutine_is_awaited_with_and_without_a_running_loop():
+    ran = []
+
+    async def job(ok: bool) -> bool:
+        await asyncio.sleep(0)
+        ran.append(ok)
+        return ok
+
+    options = {"iterations": 10, "warmup": 0, "memory": False}
+    assert bench.measure(lambda: job(True), **options).n == 10
+    assert asyncio.run(bench.measure_async(lambda: job(True), **options)).n == 10
+    assert len(ran) == 20
+    judged = bench.measure(lambda: job(False), failed=lambda ok: not ok, **options)
+    assert (judged.failures, len(ran)) == (10, 30)
+
+    async def wrongly() -> None:
+        bench.measure(lambda: job(True), **options)
+
+    with pytest.raises(UsageError, match=r"await bench\.measure_async"):
+        asyncio.run(wrongly())
+
+
+def test_measure_async_calls_a_plain_function_plainly():
+    result = asyncio.run(bench.measure_async(len, "abc", iterations=10, memory=False))
+    assert (result.n, result.failures) == (10, 0)
+
+
 def test_as_many_calls_are_under_way_as_concurrency_says():
     under_way = most = 0
 

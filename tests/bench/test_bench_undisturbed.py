@@ -90,6 +90,16 @@ def test_a_long_call_has_fewer_samples_but_one():
     assert len(found["times_s"]) == 1
 
 
+def test_a_lambda_that_returns_a_coroutine_is_awaited():
+    clock = HandClock()
+
+    async def job() -> None:
+        clock.now += 1.0
+
+    found = undisturbed.samples(lambda: job(), warmup=1, count=2, clock=clock)
+    assert found["times_s"] == [1.0, 1.0]
+
+
 def test_failures_are_counted_with_the_first_error():
     def call() -> None:
         raise ValueError("no")

@@ -25,6 +25,22 @@ Function = Callable[[], Any]  # what it returns is nobody's business here
 AsyncFunction = Callable[[], Awaitable[Any]]
 
 
+class ToBeAwaitedError(BaseException):
+    """A function that was called plainly returned something to be awaited; nobody awaited it.
+
+    No ``Exception``: it is no failure of the function.
+    """
+
+
+def refuse_awaitable(result: object) -> None:
+    """Raise where a plain function's result has to be awaited, as that of a lambda may."""
+    if hasattr(result, "__await__"):
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()  # a coroutine that has not begun: so it does not warn
+        raise ToBeAwaitedError
+
+
 def call(fn: Function, job: Job, clock: Clock) -> Tally:
     """Make the calls of a job with a plain function."""
     now, tally = clock.monotonic, Tally()
@@ -90,11 +106,13 @@ def _numbers(job: Job, clock: Clock, begun: float) -> Iterator[int]:
 def _one(fn: Function, now: Callable[[], float], tally: Tally, start: float | None = None) -> None:
     start = now() if start is None else start
     try:
-        fn()
+        result = fn()
     except Exception as error:
         tally.fail(now() - start, error)
     else:
         tally.add(now() - start)
+        if tally.calls == 1:
+            refuse_awaitable(result)
 
 
 async def _one_async(

@@ -16,7 +16,6 @@ from windtunnel.bench.measuring import measure, measure_async
 from windtunnel.bench.recording import put_on_record
 from windtunnel.bench.result import Result
 from windtunnel.bench.tally import Job, Tally
-from windtunnel.bench.target import is_async
 from windtunnel.bench.units import duration, rate
 from windtunnel.core import REAL_CLOCK, UsageError, WindtunnelError
 
@@ -43,10 +42,7 @@ class BenchmarkAsync:
         :raises CallsFailedError: where calls failed and that is not allowed.
         """
         options.setdefault("name", self._report.name)
-        if is_async(fn):
-            result = await measure_async(fn, *args, **options)
-        else:
-            result = measure(fn, *args, **options)
+        result = await measure_async(fn, *args, **options)
         return self._report.take(result, allow_failures=allow_failures)
 
 

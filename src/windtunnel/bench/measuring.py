@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator
 from time import process_time
 from typing import Any, TypeAlias
 
-from windtunnel.bench.callers import call, call_async
+from windtunnel.bench.callers import ToBeAwaitedError, call, call_async, refuse_awaitable
 from windtunnel.bench.memory import Memory, MemoryPass
 from windtunnel.bench.plan import Plan
 from windtunnel.bench.recording import put_on_record
@@ -77,18 +77,24 @@ def measure(fn: Callable[..., Any], *args: Any, **options: Any) -> Result:
         return put_on_record(measure_isolated(fn, args, options, plan))
     if is_async(fn):
         if _loop_is_running():
-            raise UsageError(
-                "measure() cannot run an asynchronous function inside a running event loop",
-                found=plan.name,
-                fix="write: await bench.measure_async(...)",
-            )
-        return asyncio.run(measure_async(fn, *args, **options))
+            raise _refused(plan.name)
+        return asyncio.run(_measure_awaiting(fn, args, plan))
     procedure, function = _procedure(plan), _counting_failures(fn, args, plan)
-    return _finish(procedure, lambda job: call(function, job, plan.clock))
+    try:
+        return _finish(procedure, lambda job: call(function, job, plan.clock))
+    except ToBeAwaitedError:
+        if _loop_is_running():
+            raise _refused(plan.name) from None
+        return asyncio.run(_measure_awaiting(fn, args, plan))
 
 
 async def measure_async(fn: Callable[..., Any], *args: Any, **options: Any) -> Result:
-    """Measure an asynchronous function in the running event loop; parameters as :func:`measure`.
+    """Measure a function, as a rule an asynchronous one, in the running event loop.
+
+    A plain function is called plainly, unless what it returns is to be awaited.
+
+    :param fn: this and all others as for :func:`measure`.
+    :raises UsageError: where options contradict each other.
 
     >>> import asyncio
     >>> async def answer():
@@ -99,6 +105,16 @@ async def measure_async(fn: Callable[..., Any], *args: Any, **options: Any) -> R
     plan = _plan(fn, args, options)
     if plan.isolation == "process":
         return await asyncio.to_thread(measure, fn, *args, **options)
+    if not is_async(fn):
+        function = _counting_failures(fn, args, plan)
+        try:
+            return _finish(_procedure(plan), lambda job: call(function, job, plan.clock))
+        except ToBeAwaitedError:
+            pass
+    return await _measure_awaiting(fn, args, plan)
+
+
+async def _measure_awaiting(fn: Callable[..., Any], args: tuple[Any, ...], plan: Plan) -> Result:
     procedure, function = _procedure(plan), _counting_failures_async(fn, args, plan)
     job = next(procedure)
     while True:
@@ -109,6 +125,14 @@ async def measure_async(fn: Callable[..., Any], *args: Any, **options: Any) -> R
         except BaseException:
             procedure.close()
             raise
+
+
+def _refused(name: str) -> UsageError:
+    return UsageError(
+        "measure() cannot run an asynchronous function inside a running event loop",
+        found=name,
+        fix="write: await bench.measure_async(...)",
+    )
 
 
 def _plan(fn: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Plan:
@@ -260,6 +284,7 @@ def _counting_failures(fn: Callable[..., Any], args: tuple[Any, ...], plan: Plan
 
     def judged() -> None:
         result = bound()
+        refuse_awaitable(result)
         if failed(result):
             raise FailedResultError(_told(result))
 

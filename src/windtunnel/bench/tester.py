@@ -12,7 +12,6 @@ from typing import Any, Protocol, TypeAlias
 from windtunnel.bench.joining import joined
 from windtunnel.bench.measuring import measure, measure_async
 from windtunnel.bench.result import Result
-from windtunnel.bench.target import is_async
 from windtunnel.bench.units import duration
 from windtunnel.core import UsageError
 
@@ -155,9 +154,7 @@ class PerformanceTester:
         if isinstance(subject, str):
             fn, options = _running(subject, self.executor, options)
             return await measure_async(fn, **options)
-        if is_async(subject):
-            return await measure_async(subject, *args, **options)
-        return measure(subject, *args, **options)
+        return await measure_async(subject, *args, **options)
 
 
 def quick_benchmark(

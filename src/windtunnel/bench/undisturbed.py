@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from itertools import repeat
 from typing import Any, Protocol
 
@@ -85,20 +85,29 @@ def samples(
         ``failures`` and the first ``error`` where calls raised; ``inner``: calls a sample.
     """
     if is_async(fn):
-        import asyncio  # half of a fresh interpreter's start, for those who need it
-
-        return asyncio.run(_samples_async(fn, warmup, count, least_s, most_s, clock))
+        return _run_async(_samples_async(fn, warmup, count, least_s, most_s, clock))
     taker = _Taker(clock, warmup, count, least_s, most_s)
+    result: Any = None
     while (inner := taker.wants()) is not None:
         taker.begin()
         try:
             for _ in repeat(None, inner):
-                fn()
+                result = fn()
         except Exception as error:
             taker.failed(error)
         else:
             taker.end(inner)
+        if hasattr(result, "__await__"):
+            result.close()  # an asynchronous function that does not look like one
+            return _run_async(_samples_async(fn, warmup, count, least_s, most_s, clock))
     return taker.answer()
+
+
+def _run_async(samples: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """Run it; the import is half of a fresh interpreter's start, for those who need it."""
+    import asyncio
+
+    return asyncio.run(samples)
 
 
 async def _samples_async(
