@@ -48,7 +48,7 @@ SHARED = dict.fromkeys(
 
 class TestExecutorsInCells(contracts.ExecutorContract):
     examples = 10
-    without = contracts.ExecutorContract.without | SHARED
+    without = {**contracts.ExecutorContract.without, **SHARED}
     subjects = {
         "process": lambda: executor("process"),
         "starlark": lambda: Asked(executor("starlark"), STARLARK),
@@ -57,7 +57,7 @@ class TestExecutorsInCells(contracts.ExecutorContract):
 
 class TestSessionsInCells(contracts.SessionContract):
     examples = 10
-    without = contracts.SessionContract.without | SHARED
+    without = {**contracts.SessionContract.without, **SHARED}
     subjects = {
         "process": lambda **options: session("process", **options),
         "starlark": lambda **options: Asked(session("starlark", **options), STARLARK),

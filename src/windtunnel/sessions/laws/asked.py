@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
@@ -83,7 +84,7 @@ class GuestContract(laws.Contract):
     asynchronous = True
     timeout_s = SHORT_S
     tolerance_s = 6.0
-    without: ClassVar[dict[str, str]] = {
+    without: ClassVar[Mapping[str, str]] = {
         "input_is_not_mutated": "phrases are text; of inputs, inputs_are_not_changed asks it"
     }
 
