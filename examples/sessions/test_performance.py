@@ -91,7 +91,7 @@ def test_scaling():
 
 def test_a_regression_is_told_from_noise():
     """The new code against the old, interleaved; the verdict may also be that nobody can tell."""
-    verdict = bench.compare(old_total, new_total, budget_s=1.0).verdict
+    verdict = bench.compare(new_total, old_total, budget_s=1.0).verdict
     assert verdict in ("same", "faster", "unknown")
 
 
