@@ -629,3 +629,18 @@ def test_limits_of_tokens_bound_what_runs_under_them() -> None:
     root.grant("execute", cpu_s=0.1)
     with sessions.open("monty", capabilities=root, limits=Limits(timeout_s=60)) as session:
         assert session.run_sync(SPIN["monty"]).error_type == "TimeoutError"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_memory_once_given_to_a_session_is_not_held_for_less(engine: str) -> None:
+    root = sessions.CapabilityContext("root")
+    wide = root.grant("execute", memory_mb=128)
+    narrow = wide.narrow(memory_mb=32)
+    with sessions.open(engine, capabilities=root) as session:
+        assert session.run_sync("1", grants=[narrow]).ok
+        assert session.run_sync("2", grants=[wide]).ok
+        refused = session.run_sync("3", grants=[narrow])
+        assert (refused.error_type, refused.value) == ("MemoryError", None)
+        assert "32 MiB" in refused.error
+        session.reset_sync()
+        assert session.run_sync("4", grants=[narrow]).ok

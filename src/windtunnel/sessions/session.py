@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import math
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.core.clock import REAL_CLOCK, Clock
 from windtunnel.core.errors import UsageError
 from windtunnel.sessions import works
+from windtunnel.sessions.asked import BOUNDED, Asked
 from windtunnel.sessions.callbacks import MISSING, Callback, Callbacks, OnError
 from windtunnel.sessions.capabilities.context import CapabilityContext
-from windtunnel.sessions.capabilities.held import CapabilityUse
 from windtunnel.sessions.capabilities.token import CapabilityToken
-from windtunnel.sessions.errors import CapabilityDenied, GuestError, SessionClosedError
+from windtunnel.sessions.errors import GuestError, SessionClosedError
 from windtunnel.sessions.holding import by_name, for_this_alone, held_as, narrowed
 from windtunnel.sessions.hosting import HostFunction
 from windtunnel.sessions.job import GRACE_S, Job, Work, inside
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 HISTORY_KEPT = 10_000
 RESET = "reset"
-BOUNDED = ("run", "call")
-"""What an execution is that a token of the type ``execute`` bounds."""
 INTERRUPTED = "InterruptedError"
 
 
@@ -206,12 +205,12 @@ class EngineSession:
     async def reset(self) -> None:
         """Forget every name and the history; capabilities stay."""
         await self._awaited(RESET, "", works.resetting)
-        self._history.clear()
+        self._forget()
 
     def reset_sync(self) -> None:
         """:meth:`reset`, blocking."""
         self._waited_for(RESET, "", works.resetting)
-        self._history.clear()
+        self._forget()
 
     async def close(self) -> None:
         """End the guest and what it runs. Twice is allowed."""
@@ -299,7 +298,7 @@ class EngineSession:
     @contextlib.contextmanager
     def _asked(
         self, kind: str, code: str, timeout_s: float | None, grants: Grants
-    ) -> Iterator[_Asked]:
+    ) -> Iterator[Asked]:
         """What is asked for, under the capabilities that it is asked for with."""
         self._refuse_where_unusable()
         limits = self.limits
@@ -307,7 +306,7 @@ class EngineSession:
             limits = dataclasses.replace(limits, timeout_s=timeout_s)
         context = narrowed(self._capabilities, grants)
         with context.scope(), for_this_alone(context, grants):
-            asked = _Asked(kind, code, context, limits, self._clock.time(), _now())
+            asked = Asked(kind, code, context, limits, self._clock.time(), _now())
             if kind in BOUNDED:
                 asked.bound()
             try:
@@ -330,20 +329,31 @@ class EngineSession:
                 fix="open another session for it, or return first",
             )
 
-    def _begin(self, work: Work, asked: _Asked) -> Job:
+    def _begin(self, work: Work, asked: Asked) -> Job:
         if self._closed:
             self._turns.leave()
             raise SessionClosedError(name=self.name)
         asked.began = _now()
         if asked.refused is not None:
             work = works.refused(asked.refused)
+        elif asked.kind in BOUNDED and self._has_more_memory_than(asked.limits):
+            work = works.too_roomy(asked.limits)
         job = Job(self, self._guest, self._functions, work, asked.limits, self._turns.leave)
         self._job = job
         if self._closed:
             job.interrupt()
         return job
 
-    def _ended(self, job: Job, asked: _Asked, result: ExecResult | None) -> ExecResult:
+    def _has_more_memory_than(self, limits: Limits) -> bool:
+        """Whether the guest may have been given more than these limits allow, since its last reset.
+
+        What an engine gives a guest when that starts, it cannot take back.
+        """
+        wanted = math.inf if limits.memory_mb is None else float(limits.memory_mb)
+        self._memory_mb = max(self._memory_mb, wanted)
+        return wanted < self._memory_mb
+
+    def _ended(self, job: Job, asked: Asked, result: ExecResult | None) -> ExecResult:
         if result is None:
             # A host function does not return. Its thread keeps the old guest until it does.
             self._finalizer.detach()
@@ -358,7 +368,7 @@ class EngineSession:
         self._remember(asked, result)
         return result
 
-    def _remember(self, asked: _Asked, result: ExecResult) -> None:
+    def _remember(self, asked: Asked, result: ExecResult) -> None:
         if asked.kind != RESET:
             self._history.append(
                 ExecRecord(
@@ -370,8 +380,13 @@ class EngineSession:
                 )
             )
 
+    def _forget(self) -> None:
+        self._history.clear()
+        self._memory_mb = 0.0
+
     def _have(self, guest: Guest) -> None:
         self._guest = guest
+        self._memory_mb = 0.0
         # For a session that nobody closes: its process must not outlive it.
         self._finalizer = weakref.finalize(self, guest.close)
 
@@ -394,26 +409,6 @@ class EngineSession:
             self._turns.leave()
         else:
             self._turns.give_up(ticket)
-
-
-@dataclasses.dataclass(slots=True)
-class _Asked:
-    kind: str
-    code: str
-    context: CapabilityContext
-    limits: Limits
-    started: float
-    at: float
-    began: float = 0.0
-    use: CapabilityUse | None = None
-    refused: CapabilityDenied | None = None
-
-    def bound(self) -> None:
-        """Use a token that bounds executions, where one does."""
-        try:
-            self.limits, self.use = self.context.execution(self.limits)
-        except CapabilityDenied as denied:
-            self.refused = denied  # as it would be, had the code itself asked
 
 
 def _value(result: ExecResult) -> Any:

@@ -17,6 +17,17 @@ def refused(denied: CapabilityDenied) -> Work:
     return lambda guest, host, limits: result
 
 
+def too_roomy(limits: Limits) -> Work:
+    """To be held to less memory than the guest was started with."""
+    result = ExecResult(
+        ok=False,
+        error=f"it may take {limits.memory_mb} MiB, and earlier code of the session more, which its"
+        " engine cannot take back; reset the session, or open it with less",
+        error_type="MemoryError",
+    )
+    return lambda guest, host, limits: result
+
+
 def running(code: str, inputs: Mapping[str, Any] | None) -> Work:
     """To run code."""
     given, text = dict(inputs or {}), without_margin(code)
