@@ -84,6 +84,7 @@ class EngineSession:
         self._job: Job | None = None
         self._history: collections.deque[ExecRecord] = collections.deque(maxlen=HISTORY_KEPT)
         self._closed = False
+        self._memory_mb = 0.0
         self._mutex = threading.Lock()
         self._have(engine(tuple(self._functions)))
 
