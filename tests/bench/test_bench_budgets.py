@@ -213,6 +213,7 @@ def test_scaling_calls_the_function_at_every_size_and_times_it_alone():
         return [0] * size
 
     growth = bench.scaling(quadratic, (10, 40, 160, 640), make=make, clock=clock)
+    assert isinstance(growth, bench.Growth)
     assert growth.order == "O(n^2)"
     assert growth.exponent == pytest.approx(2.0)
     assert [(p.size, p.seconds) for p in growth.points] == [

@@ -209,6 +209,16 @@ def test_code_that_fails_in_its_process_is_told_with_its_error(tmp_path: Path):
     assert found.candidate.error == "RuntimeError: broken"
 
 
+def test_a_target_is_read_into_where_it_is_found(tmp_path: Path):
+    file = tmp_path / "some.py"
+    file.write_text("class A:\n    @staticmethod\n    def f():\n        return 42\n")
+    named = bench.parse_target(f"{file}:A.f")
+    assert named == bench.Reference(str(file), "", "A.f", (str(tmp_path),))
+    assert named.load()() == 42
+    whole = bench.parse_target(str(file))
+    assert (whole.qualname, whole.load()()) == ("", None)
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [

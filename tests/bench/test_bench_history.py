@@ -72,6 +72,7 @@ def test_noise_alone_has_no_change_but_as_rarely_as_it_is_said():
 def test_a_change_says_its_levels_and_how_rare_it_is():
     rng = random.Random(5)
     [point] = bench.change_points(series(rng, [20, 20], [1.0, 1.5]))
+    assert isinstance(point, bench.ChangePoint)
     assert point.index == 20
     assert point.ratio == pytest.approx(1.5, abs=0.05)
     assert point.p <= 0.01
@@ -124,6 +125,7 @@ def test_a_history_has_a_figure_a_run_and_its_changes(tmp_path: Path):
         assert smallest.values == pytest.approx([0.9 * x for x in medians])
         with pytest.raises(UsageError, match="no such figure"):
             bench.read_history(record, "job", figure="mode")
+    assert isinstance(history, bench.History)
     text = str(history)
     assert "job: median over 24 runs" in text
     assert "runs 1-12: 9.94 ms" in text
@@ -167,6 +169,7 @@ def test_instructions_of_a_call_are_counted_by_callgrind(
     some = bench.count_instructions(f"{file}:some", calls=50, tool="callgrind")
     # A step of `sum` over a range is at least an addition, and no more than some hundreds.
     assert 2_000 * 10 < some.per_call < 2_000 * 400
+    assert isinstance(some, bench.Instructions)
     assert "instructions a call (callgrind)" in str(some)
 
 

@@ -104,6 +104,7 @@ def test_callback_overhead_is_the_difference_of_both_ways():
             lambda: callback(1), lambda: function(1), iterations=2000
         )
     )
+    assert isinstance(overhead, bench.Overhead)
     assert overhead.with_it.n == overhead.without.n == 2000
     difference = overhead.with_it.median - overhead.without.median
     assert overhead.per_call_s == pytest.approx(difference)
