@@ -111,8 +111,9 @@ _add("alias-sort-key", "a sort calls it for every element", """
     sorted([2, 1], key=forbidden)
 """, source=sources.PYSANDBOX)  # fmt: skip
 _add("alias-decorator", "a decorator is a call", """
+    g = forbidden
     tried()
-    @forbidden
+    @lambda f: g()
     def f():
         return 1
 """, source=sources.PY_NAMES)  # fmt: skip
@@ -128,15 +129,17 @@ _add("alias-partial", "a wrapper of the library calls it", """
     f()
 """)  # fmt: skip
 _add("alias-operator", "an operator of a class is the function itself", """
+    g = forbidden
     class C:
-        __getitem__ = forbidden
+        __getitem__ = lambda self, key: g(key)
     tried()
     C()[1]
 """, source=sources.PY_MODEL)  # fmt: skip
 _add("alias-descriptor", "reading an attribute calls a property's function", """
     tried()
+    g = forbidden
     class C:
-        p = property(forbidden)
+        p = property(lambda self: g())
     C().p
 """, source=sources.PY_MODEL)  # fmt: skip
 _add("alias-metaclass", "making a class calls its metaclass", """

@@ -83,21 +83,24 @@ _add("format-logging", "a logging style of the library formats with attributes",
 _add("format-property", "reading an attribute for a field calls a property's function",
      sources.RESTRICTED_FORMAT, """
     tried()
+    g = forbidden
     class C:
-        p = property(forbidden)
+        p = property(lambda self: g())
     "{0.p}".format(C())
 """, aims=Canary.FORBIDDEN)  # fmt: skip
 _add("format-hook", "formatting an object calls its format method",
      sources.ASTEVAL_FORMAT, """
+    g = forbidden
     class C:
-        __format__ = forbidden
+        __format__ = lambda self, spec: g(spec)
     tried()
     f"{C():x}"
 """, aims=Canary.FORBIDDEN)  # fmt: skip
 _add("format-repr-hook", "percent formatting calls a method for the text of an object",
      sources.RONACHER, """
+    g = forbidden
     class C:
-        __repr__ = forbidden
+        __repr__ = lambda self: g()
     tried()
     "%r" % (C(),)
 """, aims=Canary.FORBIDDEN)  # fmt: skip
