@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,25 @@ def test_real_processes_are_compared_and_every_sample_kept(tmp_path: Path):
     # The whole is no shorter than what remains of it without the waits.
     for best, walls in zip(found.baseline.best_s, found.baseline.wall_s, strict=True):
         assert 0 < best <= min(walls)
+
+
+def test_closures_are_compared_in_forks_that_leave_this_process_alone():
+    here: list[int] = []
+    found = bench.compare(lambda: here.append(1), lambda: None, budget_s=0.01)
+    assert (found.processes, found.failures, here) == (4, 0, [])
+    assert len(found.candidate.best_s) == len(found.baseline.best_s) == 2
+
+
+def test_beside_a_thread_that_is_no_daemon_a_closure_is_refused():
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait, name="busy", daemon=False)
+    thread.start()
+    try:
+        with pytest.raises(UsageError, match=r"(?s)other threads here: .*busy"):
+            bench.compare(lambda: None, lambda: None)
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_code_that_fails_in_its_process_is_told_with_its_error(tmp_path: Path):

@@ -357,6 +357,15 @@ def test_a_closure_is_isolated_in_a_fork_and_leaves_this_process_alone():
     assert (result.n, here) == (6, [])
 
 
+def test_isolation_works_inside_a_running_loop():
+    async def job() -> None:
+        await asyncio.sleep(0)
+
+    options = {"iterations": 4, "warmup": 0, "isolation": "process", "processes": 2}
+    result = asyncio.run(bench.measure_async(job, memory=False, **options))
+    assert (result.n, result.processes, result.failures) == (4, 2, 0)
+
+
 def test_a_process_that_dies_is_an_error_with_its_exit_code():
     import os
 

@@ -104,7 +104,7 @@ async def measure_async(fn: Callable[..., Any], *args: Any, **options: Any) -> R
     """
     plan = _plan(fn, args, options)
     if plan.isolation == "process":
-        return await asyncio.to_thread(measure, fn, *args, **options)
+        return measure(fn, *args, **options)  # the loop waits: nothing is to disturb them
     if not is_async(fn):
         function = _counting_failures(fn, args, plan)
         try:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -62,7 +63,10 @@ def _in_fresh(target: Reference, order: Order, name: str) -> Answer:
 
 def _in_fork(fn: Callable[[], Any], order: Order, name: str) -> Answer:
     read, write = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of every other thread; `target_of` has seen to those that matter.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         _child(fn, order, write)
     os.close(write)

@@ -3,7 +3,7 @@
 A fresh interpreter has another hash seed and memory layout than the last, and both move timings
 by percents; so what can be imported is run in fresh interpreters. What cannot (a lambda, a
 closure) runs in a fork of this process, as long as no other thread is there to hold a lock for
-ever.
+ever; daemons, which wait for somebody's work nearly all the time, are let be.
 """
 
 from __future__ import annotations
@@ -156,7 +156,8 @@ def target_of(fn: Callable[..., Any] | str | Reference, args: tuple[Any, ...] = 
     reference = None if args else locate(fn)
     if reference is not None:
         return reference
-    others = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
+    here = threading.current_thread()
+    others = [t.name for t in threading.enumerate() if t is not here and not t.daemon]
     if others:
         raise UsageError(
             "this function cannot be measured in a process of its own",
