@@ -70,6 +70,7 @@ with sessions.open({engine!r}, functions=[tick], capabilities=held) as s:
     assert wait_until(lambda: not any(one.alive for one in left if one is not None), within=10)
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of the fork
 @pytest.mark.parametrize("engine", ["starlark", "process"])
 def test_a_forked_process_has_engines_of_its_own_and_leaves_its_parents_alone(engine: str) -> None:
     def child() -> bool:
@@ -83,6 +84,7 @@ def test_a_forked_process_has_engines_of_its_own_and_leaves_its_parents_alone(en
         assert session.run_sync("x").value == 1
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of the fork
 def test_monty_says_that_it_does_not_survive_a_fork_and_the_parents_goes_on() -> None:
     def child() -> bool:
         session.close_sync()
