@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
+from windtunnel.own import ProcessIdentity
 from windtunnel.sandboxes import CellLimits, ProcessSandbox, Program
 from windtunnel.sandboxes.cgroups import Groups, Tree, trees
 
@@ -94,3 +96,23 @@ def test_without_control_groups_the_isolation_says_so(
     with ProcessSandbox(program, tier="plain") as sandbox:
         assert "no control group counts its memory (no tree counts memory" in sandbox.isolation
         assert "its threads are not counted" in sandbox.isolation
+
+
+def test_a_slot_that_the_kernel_ended_takes_no_other_cell_along(
+    counted, program: Program, ask, require_tool
+) -> None:
+    require_tool("bwrap")
+    with ProcessSandbox(program, tier="bubblewrap") as sandbox:
+        one, other = sandbox.start(), sandbox.start()
+        tree = trees(
+            Path("/proc/self/mountinfo").read_text(), Path(f"/proc/{one.pid}/cgroup").read_text()
+        )
+        own = next(tree.own for tree in tree if tree.own.is_dir() and "slot" in tree.own.name)
+        (slot,) = {int(pid) for pid in (own / "cgroup.procs").read_text().split()} - {one.pid}
+        slot_process = ProcessIdentity.of(slot)
+        assert slot_process is not None
+        slot_process.signal(signal.SIGKILL)  # as for want of memory
+        assert ask(one, "1 + 1") == "2"
+        one.close()
+        assert ask(sandbox.start(), "2 + 2") == "4"
+        assert ask(other, "3 + 3") == "6"

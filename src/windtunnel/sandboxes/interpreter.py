@@ -25,6 +25,7 @@ from windtunnel.sandboxes.protocol import CellLimits, Program, SandboxError
 from windtunnel.sandboxes.tiers import Tier
 
 _START_WITHIN_S = 30.0
+_DYING_MS = 200
 _FIX = "see `windtunnel doctor` for what this machine allows"
 _INSIDE = Path(__file__).with_name("inside.py")
 _LANDLOCK = Path(__file__).with_name("landlock.py")
@@ -119,6 +120,13 @@ class Interpreter:
         """Whether its process is there."""
         return self._child.running
 
+    @property
+    def answers(self) -> bool:
+        """Whether somebody is at the other end; whoever just died has let go in a moment."""
+        poll = select.poll()
+        poll.register(self._control.fileno(), select.POLLIN)
+        return not poll.poll(_DYING_MS)
+
     def slot(self, doors: Sequence[int]) -> socket.socket:
         """Have a fork enter control groups, and fork cells there when asked over the socket.
 
@@ -150,7 +158,7 @@ class Interpreter:
     ) -> ProcessCell:
         """A cell, forked or this interpreter itself.
 
-        :param give_back: called once when the cell is gone, or could not be had.
+        :param give_back: called once when the cell is gone.
         :param slot: where to have it forked.
         :param doors: those of the control groups that it is to enter.
         :raises InterpreterGoneError: where there is nobody to ask any more.
@@ -174,7 +182,6 @@ class Interpreter:
         except BaseException:
             channel.close()
             os.close(output)
-            give_back()
             raise
         return ProcessCell(
             channel, output, life, message_bytes=limits.message_bytes, give_back=give_back

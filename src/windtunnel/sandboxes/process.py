@@ -142,9 +142,10 @@ class ProcessSandbox:
         try:
             return self._in_slot(tier, limits)
         except InterpreterGoneError as gone:
-            # Somebody ended it, or the kernel for want of memory: another one, once.
+            # Somebody ended it, or the kernel for want of memory: another one, once. Where it was
+            # a slot alone, the zygote and the cells of other slots live on.
             with self._starting:
-                if self._zygote is gone.interpreter:
+                if self._zygote is gone.interpreter and not gone.interpreter.answers:
                     self._end_zygote()
             return self._in_slot(tier, limits)
 
@@ -153,9 +154,13 @@ class ProcessSandbox:
         if not self._own_groups().counted:
             return zygote.cell(limits, lambda: None)
         slot = self._slot(zygote)
-        with _told("limited"):
-            slot.group.limit(limits, beside=2)  # who forks it, and whom it is forked through
-        return zygote.cell(limits, lambda: self._give_back(slot), slot=slot.control)
+        try:
+            with _told("limited"):
+                slot.group.limit(limits, beside=2)  # who forks it, and whom it is forked through
+            return zygote.cell(limits, lambda: self._give_back(slot), slot=slot.control)
+        except BaseException:
+            slot.close()
+            raise
 
     def _slot(self, zygote: Interpreter) -> _Slot:
         """A free slot of the zygote, or a new one: there are as many as cells at one time."""
@@ -195,8 +200,12 @@ class ProcessSandbox:
             interpreter.close()
             group.remove()
 
-        with group:
-            return interpreter.cell(limits, give_back, doors=group.doors)
+        try:
+            with group:
+                return interpreter.cell(limits, give_back, doors=group.doors)
+        except BaseException:
+            give_back()
+            raise
 
     def _awake(self, tier: Tier) -> Interpreter:
         with self._starting:
