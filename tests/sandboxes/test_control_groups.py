@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from windtunnel.own import ProcessIdentity
 from windtunnel.sandboxes import CellLimits, ProcessSandbox, Program
-from windtunnel.sandboxes.cgroups import Groups, Tree, trees
+from windtunnel.sandboxes.cgroups import Groups, Tree, trees, undo
 
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 V1 = (
@@ -65,6 +66,25 @@ def test_groups_are_made_for_a_cell_and_removed(counted: tuple[str, ...]) -> Non
     cell.remove()
     groups.close()
     assert not [folder for folder in made if folder.parent.exists()]
+
+
+def test_a_group_that_somebody_is_in_stays_listed_for_the_next_reaper(
+    counted: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("windtunnel.sandboxes.cgroups._REMOVED_WITHIN_S", 0.05)
+    groups = Groups()
+    slot = groups.slot()
+    (folder, *_) = {path.parent for path in slot.folders}
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        for path in slot.folders:
+            (path / "cgroup.procs").write_text(str(sleeper.pid))
+        with pytest.raises(OSError, match="somebody is still in the control group"):
+            undo({"path": str(folder)})
+        sleeper.kill()
+    monkeypatch.undo()
+    assert undo({"path": str(folder)})
+    assert not undo({"path": str(folder)})
+    groups.close()
 
 
 def test_a_cell_is_in_its_group_from_the_start(counted, sandbox_at, require_tool) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import itertools
 import os
 from collections.abc import Iterator, Mapping
@@ -180,11 +181,15 @@ class CellGroup:
 
 
 def undo(entry: Mapping[str, object]) -> bool:
-    """Remove what a dead process left, for the reaper; whether there was anything."""
+    """Remove what a dead process left, for the reaper; whether there was anything.
+
+    :raises OSError: while somebody is still in it.
+    """
     folder = Path(str(entry["path"]))
     if not folder.is_dir():
         return False
-    _remove(folder)
+    if not _remove(folder):
+        raise OSError(errno.EBUSY, "somebody is still in the control group", str(folder))
     return True
 
 
@@ -219,8 +224,8 @@ def _settings(
 
 def _remove(folder: Path) -> bool:
     """Remove a group and those below it, which is possible as soon as nobody is in them."""
-    for below in folder.glob("*/"):
-        _remove(below)
+    if not all([_remove(below) for below in folder.glob("*/")]):
+        return False
 
     def removed() -> bool:
         try:
