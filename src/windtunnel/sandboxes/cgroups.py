@@ -224,7 +224,7 @@ def _settings(
 
 def _remove(folder: Path) -> bool:
     """Remove a group and those below it, which is possible as soon as nobody is in them."""
-    if not all([_remove(below) for below in folder.glob("*/")]):
+    if [below for below in folder.glob("*/") if not _remove(below)]:
         return False
 
     def removed() -> bool:
