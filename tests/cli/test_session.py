@@ -23,7 +23,7 @@ def terminal(tmp_path: Path) -> Iterator[pexpect.spawn]:
         "PROMPT_TOOLKIT_NO_CPR": "1",
     }
     child = pexpect.spawn(
-        COMMAND[0], COMMAND[1:], env=environment, encoding="utf-8", timeout=90, dimensions=(40, 160)
+        COMMAND[0], COMMAND[1:], env=environment, encoding="utf-8", timeout=60, dimensions=(40, 160)
     )
     child.expect("monty>")
     yield child
@@ -70,17 +70,21 @@ def test_control_c_ends_what_runs_and_the_session_serves_on(terminal: pexpect.sp
     terminal.expect("interrupted after")
     enter(terminal, "40 + 2")
     terminal.expect("42")
+    terminal.expect_exact("monty>")
     terminal.send("half a line")
+    terminal.expect_exact("line")
     terminal.sendintr()
-    enter(terminal, "'again'")
+    terminal.expect_exact("monty>")
+    enter(terminal, "'ag' + 'ain'")
     terminal.expect("'again'")
 
 
 def test_names_are_completed_and_lines_remembered(terminal: pexpect.spawn, tmp_path: Path) -> None:
-    enter(terminal, "remarkable = 7 * 6")
-    terminal.expect("monty>")
+    enter(terminal, "remarkable = 7 * 6; 'read' + 'y'")
+    terminal.expect("'ready'")
+    terminal.expect_exact("monty>")
     terminal.send("remark\t")
-    terminal.expect("remarkable")
+    terminal.expect_exact("able")  # what Tab added
     enter(terminal, " + 1")
     terminal.expect("43")
     assert "remarkable = 7 * 6" in (tmp_path / "windtunnel" / "session_history").read_text()

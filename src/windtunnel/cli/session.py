@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +77,9 @@ async def _session(given: argparse.Namespace) -> int:
             terminal = Terminal(given.engine, lambda: shell.words, _history(given.history))
             shell = Shell(session, engine=given.engine, functions=functions, screen=terminal)
             terminal.say(f"windtunnel session on {given.engine}: {session.isolation}", "dim")
+            with contextlib.suppress(NotImplementedError):  # an event loop without signals
+                # Ctrl-C ends what runs, or drops the line; it never ends the prompt.
+                asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
             terminal.say(".help lists the commands, Ctrl-D leaves", "dim")
             while not shell.leaving and (text := await terminal.read()) is not None:
                 await shell.enter(text)
