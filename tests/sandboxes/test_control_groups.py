@@ -123,16 +123,24 @@ def test_a_slot_that_the_kernel_ended_takes_no_other_cell_along(
 ) -> None:
     require_tool("bwrap")
     with ProcessSandbox(program, tier="bubblewrap") as sandbox:
-        one, other = sandbox.start(), sandbox.start()
+        one, other, *idle = (sandbox.start() for _ in range(4))
         tree = trees(
             Path("/proc/self/mountinfo").read_text(), Path(f"/proc/{one.pid}/cgroup").read_text()
         )
         own = next(tree.own for tree in tree if tree.own.is_dir() and "slot" in tree.own.name)
-        (slot,) = {int(pid) for pid in (own / "cgroup.procs").read_text().split()} - {one.pid}
-        slot_process = ProcessIdentity.of(slot)
-        assert slot_process is not None
-        slot_process.signal(signal.SIGKILL)  # as for want of memory
+        cells = {cell.pid for cell in (one, other, *idle)}
+        slots = {
+            int(pid)
+            for group in own.parent.glob("slot-*")
+            for pid in (group / "cgroup.procs").read_text().split()
+        } - cells
+        assert len(slots) == 4
+        for slot in slots:
+            identity = ProcessIdentity.of(slot)
+            assert identity is not None
+            identity.signal(signal.SIGKILL)  # as for want of memory
         assert ask(one, "1 + 1") == "2"
-        one.close()
+        for cell in (one, *idle):
+            cell.close()
         assert ask(sandbox.start(), "2 + 2") == "4"
         assert ask(other, "3 + 3") == "6"

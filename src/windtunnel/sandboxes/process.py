@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -147,13 +148,13 @@ class ProcessSandbox:
             with self._starting:
                 if self._zygote is gone.interpreter and not gone.interpreter.answers:
                     self._end_zygote()
-            return self._in_slot(tier, limits)
+            return self._in_slot(tier, limits, fresh=True)
 
-    def _in_slot(self, tier: Tier, limits: CellLimits) -> ProcessCell:
+    def _in_slot(self, tier: Tier, limits: CellLimits, *, fresh: bool = False) -> ProcessCell:
         zygote = self._awake(tier)
         if not self._own_groups().counted:
             return zygote.cell(limits, lambda: None)
-        slot = self._slot(zygote)
+        slot = (None if fresh else self._free_slot(zygote)) or self._new_slot(zygote)
         try:
             with _told("limited"):
                 slot.group.limit(limits, beside=2)  # who forks it, and whom it is forked through
@@ -162,14 +163,17 @@ class ProcessSandbox:
             slot.close()
             raise
 
-    def _slot(self, zygote: Interpreter) -> _Slot:
-        """A free slot of the zygote, or a new one: there are as many as cells at one time."""
+    def _free_slot(self, zygote: Interpreter) -> _Slot | None:
+        """A slot that is there: there are as many as there were cells at one time."""
         with self._starting:
             while self._free:
                 slot = self._free.pop()
-                if slot.zygote is zygote:
+                if slot.zygote is zygote and slot.answers:
                     return slot
                 slot.close()
+        return None
+
+    def _new_slot(self, zygote: Interpreter) -> _Slot:
         with _told("made"):
             group = self._own_groups().slot()
         try:
@@ -259,6 +263,13 @@ class _Slot:
         self.zygote = zygote
         self.group = group
         self.control = control
+
+    @property
+    def answers(self) -> bool:
+        """Whether its process is there."""
+        poll = select.poll()
+        poll.register(self.control.fileno(), select.POLLIN)
+        return not poll.poll(0)
 
     def close(self) -> None:
         """It ends when nobody is at the other end."""
