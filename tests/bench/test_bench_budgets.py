@@ -30,7 +30,9 @@ def spread(n: int, seed: int = 1) -> tuple[float, ...]:
     [(20, Verdict.PASS), (14, Verdict.UNKNOWN), (10, Verdict.FAIL)],
 )
 def test_a_budget_is_kept_exceeded_or_unknown(limit_ms: float, verdict: Verdict):
-    judged = bench.budget_of(p95_ms=limit_ms).judge(result(*spread(200)))
+    budget = bench.budget_of(p95_ms=limit_ms)
+    assert isinstance(budget, bench.Budget)
+    judged = budget.judge(result(*spread(200)))
     assert judged.verdict is verdict
 
 

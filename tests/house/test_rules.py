@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import shutil
 import subprocess
@@ -91,6 +92,28 @@ def test_public_names_of_the_house_are_documented():
                 if plain and not ast.get_docstring(node):
                     undocumented.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
     assert undocumented == []
+
+
+@pytest.mark.parametrize("room", ["bench", "laws", "models", "sandboxes", "sessions"])
+def test_every_public_name_of_a_room_is_used_in_a_test(room: str):
+    names = importlib.import_module(f"windtunnel.{room}").__all__
+    used = {
+        name
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in _names_of(node)
+    }
+    assert [name for name in names if name not in used] == []
+
+
+def _names_of(node: ast.AST) -> Iterator[str]:
+    """The names that a node uses, imports among them."""
+    if isinstance(node, ast.Attribute):
+        yield node.attr
+    elif isinstance(node, ast.Name):
+        yield node.id
+    elif isinstance(node, ast.ImportFrom):
+        yield from (alias.name for alias in node.names)
 
 
 def test_no_file_names_a_folder_of_somebodys_machine():

@@ -15,7 +15,7 @@ from tiny_dialect import asked, said, sent
 
 from windtunnel.core.errors import UsageError
 from windtunnel.core.seed import Seed
-from windtunnel.models import ModelServer, serve
+from windtunnel.models import ModelServer, Recorded, serve
 from windtunnel.models.cassettes import canonical, key_of
 from windtunnel.models.protocol import Message, ModelCall, ToolCall, ToolResult
 
@@ -74,6 +74,7 @@ def test_only_what_is_missing_is_asked_for(real, server, tmp_path):
     ask(server, "a")
     ask(server, "b")
     assert [one.text for one in real.requests] == ["a", "b"]
+    assert all(isinstance(one, Recorded) for one in real.requests)
 
 
 def test_a_cassette_can_be_read_and_has_no_secret_in_it(real, server, tmp_path):

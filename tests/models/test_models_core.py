@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_dialect import asked, said, sent
 
+from windtunnel import models
 from windtunnel.core.errors import UsageError
 from windtunnel.core.seed import Seed
 from windtunnel.models import jsonio, tokens
@@ -177,6 +178,25 @@ def test_a_latency_drawn_from_a_distribution_is_the_same_under_the_same_seed():
     assert delays(1) == delays(1)
     assert len(set(delays(1))) == 5
     assert delays(1) != delays(2)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "mean"),
+    [
+        (models.exponential(0.3), 0.3),
+        (models.empirical([0.1, 0.2, 0.6]), 0.3),
+        (models.uniform(0.2, 0.4), 0.3),
+        (models.normal(0.3, 0.05), 0.3),
+    ],
+    ids=["exponential", "empirical", "uniform", "normal"],
+)
+def test_latencies_are_distributed_as_said(distribution, mean: float):
+    made = ModelCore(("tiny",), seed=Seed(3))
+    made.pace = Pace(distribution)
+    delays = [next(iter(made.handle(asked()).steps)).delay_s for _ in range(400)]
+    assert sum(delays) / len(delays) == pytest.approx(mean, rel=0.15)  # of one seed
+    assert min(delays) >= 0
+    assert len(set(delays)) >= 3
 
 
 def test_a_pace_that_cannot_be_is_refused():

@@ -99,9 +99,10 @@ class Contract:
     backend: ClassVar[Backend] = "asyncio"
 
     def __init_subclass__(cls) -> None:
-        """Refuse a name that would hide the module in the rest of the body.
+        """Refuse names that mean something else: ``laws`` is the module in the rest of the body,
+        and a law in the place of a member would be read as what the contract declares.
 
-        :raises ContractError: where there is a member ``laws``.
+        :raises ContractError: for such a name.
         """
         if "laws" in vars(cls):
             raise ContractError(
@@ -109,6 +110,13 @@ class Contract:
                 found="it would hide the module windtunnel.laws from the lines below it",
                 fix="write more_laws",
             )
+        for name, value in vars(cls).items():
+            if isinstance(value, Law) and hasattr(Contract, name):
+                raise ContractError(
+                    f"a law of the contract {cls.__name__} has the name of a member of Contract",
+                    found=name,
+                    fix="give the law another name",
+                )
 
     def make(self, factory: Factory, config: Any) -> Any:
         """Make a subject. A test's fixtures are had as keyword-only parameters.
