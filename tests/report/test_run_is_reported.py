@@ -249,6 +249,19 @@ def test_the_command_writes_the_page_of_a_recorded_run(
     assert properties_by_test(Path("out.xml"))["test_bad"]["wt_outcome"] == "failed"
 
 
+def test_the_latest_run_is_the_latest_with_tests(
+    suite: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+):
+    suite.runpytest_subprocess("-k", "good")
+    suite.path.joinpath("job.py").write_text("def bench_nothing():\n    pass\n")
+    assert windtunnel(["bench", "job.py", "--iterations", "5"]) == 0
+    with open_record(suite.path / ".windtunnel/record.db") as record:
+        assert [run.collected for run in record.runs()] == [0, 1]
+    capsys.readouterr()
+    assert windtunnel(["report", "--text"]) == 0
+    assert "passed: 1 passed" in capsys.readouterr().out
+
+
 def test_the_command_prints_where_it_is_told_to(
     suite: pytest.Pytester, capsys: pytest.CaptureFixture[str]
 ):

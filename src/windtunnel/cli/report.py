@@ -42,7 +42,8 @@ def main(argv: list[str]) -> int:
 
 
 def find_run(record: Record, name: str) -> RunRow:
-    """The run of that name: a number, a run id or the beginning of one; empty is the latest.
+    """The run of that name: a number, a run id or the beginning of one; empty is the latest, of
+    those that ended the latest that had tests (measuring is a run too).
 
     :raises UsageError: when there is none, or more than one.
     """
@@ -50,7 +51,7 @@ def find_run(record: Record, name: str) -> RunRow:
     if not runs:
         raise UsageError("the record holds no run", fix="run the tests first: `windtunnel run`")
     if not name:
-        return runs[0]
+        return next((run for run in runs if run.collected or run.finished is None), runs[0])
     found = [run for run in runs if name in (str(run.number), run.run_id)]
     found = found or [run for run in runs if run.run_id.startswith(name)]
     if len(found) == 1:
