@@ -35,6 +35,7 @@ EVERYWHERE = (
     "tests/sim/",
 )
 DIVIDED = ("tests/sim/test_found_", "tests/sim/test_lib_", "tests/sim/test_net_")
+PARTS = 5
 COEXIST = ROOT / ".venv-coexist"
 FRAMEWORKS = ROOT / ".venv-frameworks"
 
@@ -111,10 +112,10 @@ def _coexist_packages() -> list[str]:
 def _tests(main_version: str, others: dict[str, Path]) -> list[Step]:
     main = environments.main_interpreter()
     files = _files()
-    # In two halves, since one process after another would take longer than all the rest.
-    halves = [
-        _pytest(f"tests on {main_version}, half {half + 1}", main, files[half::2])
-        for half in (0, 1)
+    # In parts, after what takes long in one piece, so that nothing is left to run by itself.
+    parts = [
+        _pytest(f"tests on {main_version}, {part + 1} of {PARTS}", main, files[part::PARTS])
+        for part in range(PARTS)
     ]
     once = _pytest("docs, neighbours, house", main, [f for f in ONCE if (ROOT / f).exists()])
     newer = [
@@ -122,7 +123,7 @@ def _tests(main_version: str, others: dict[str, Path]) -> list[Step]:
         for n, (version, python) in enumerate(others.items())
     ]
     doctests = _pytest("doctests", main, ["--doctest-modules", "src/windtunnel"])
-    return [*halves, once, *newer, doctests]
+    return [*newer, once, *parts, doctests]
 
 
 def _files() -> list[str]:

@@ -13,6 +13,8 @@ from windtunnel.bench.pictures import percentiles
 from windtunnel.core import UsageError
 from windtunnel.draw import STYLE, document
 
+pytestmark = pytest.mark.once  # names over what is tested on each
+
 
 @dataclasses.dataclass
 class Answer:

@@ -11,6 +11,8 @@ import pytest
 from windtunnel.cli import main
 from windtunnel.core import ExitCode
 
+pytestmark = pytest.mark.once  # processes that measure; what they use is tested on each
+
 LONG = ("--budget", "300")  # for a machine that has much else to do
 QUICK = ("--iterations", "40", "--warmup", "2")
 BENCHES = """

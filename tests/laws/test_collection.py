@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.once  # whole runs; the laws themselves are tested on each
+
 LEAN = [f"-pno:{name}" for name in ("syrupy", "time-machine", "pytest_cov", "asyncio", "anyio")]
 
 CODECS = """

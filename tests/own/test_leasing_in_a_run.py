@@ -14,6 +14,8 @@ import pytest
 from windtunnel.own import ProcessIdentity
 from windtunnel.own.waiting import wait_until
 
+pytestmark = pytest.mark.once  # servers and processes, which no interpreter changes
+
 WAYS = {
     "plain": [],
     "pool": ["--wt-workers=2"],

@@ -13,6 +13,8 @@ import pytest
 
 from windtunnel.record import Record, open_record
 
+pytestmark = pytest.mark.once  # processes that write to one record
+
 _SUITE = """
 import pytest
 @pytest.mark.parametrize("n", range({tests}))

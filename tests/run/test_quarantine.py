@@ -12,6 +12,8 @@ import pytest
 from windtunnel.record import open_record
 from windtunnel.record.protocol import OutcomeRow
 
+pytestmark = pytest.mark.once  # whole runs of files and dates
+
 SUITE = """
 import os, signal
 import pytest

@@ -13,6 +13,8 @@ from foreign import ROOT, alone
 from windtunnel.core import Outcome
 from windtunnel.record import open_record
 
+pytestmark = pytest.mark.once  # other plugins, in an environment of one interpreter
+
 LEAN = [f"-pno:{name}" for name in ("syrupy", "time-machine", "pytest_cov", "hypothesispytest")]
 HERE = ["-p", "windtunnel", *LEAN, "-pno:asyncio", "-pno:anyio"]
 

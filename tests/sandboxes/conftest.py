@@ -63,7 +63,7 @@ def answer_of(cell: ProcessCell, code: str) -> str:
         assert cell.printed, "the cell has not answered for 20 s"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sandbox_at() -> Iterator[Callable[[str], ProcessSandbox]]:
     """``sandbox_at("plain")`` is the sandbox of that tier, one for all tests."""
     known: dict[str, ProcessSandbox] = {}
@@ -84,7 +84,7 @@ def tier(request: pytest.FixtureRequest, require_tool) -> str:
     return request.param
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cell_at(sandbox_at) -> Iterator[Callable[[str], ProcessCell]]:
     """A cell of that tier that many tests use, one after another; a new one where it died."""
     known: dict[str, ProcessCell] = {}

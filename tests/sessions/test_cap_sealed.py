@@ -149,7 +149,9 @@ def test_without_the_key_none_is_made_and_none_is_changed():
 def test_a_text_with_any_one_character_changed_is_refused(data):
     text = seal(token(), KEY)
     at = data.draw(st.integers(0, len(text) - 1))
-    other = data.draw(st.sampled_from("aA0_-.=+ \n\0é").filter(lambda one: one != text[at]))
+    other = data.draw(st.sampled_from("aA0_-.=+ \n\0é"))
+    if other == text[at]:  # the text is another each time: what is drawn must not depend on it
+        other = "b"
     how = data.draw(st.sampled_from(["replaced", "inserted", "deleted"]))
     skipped = {"replaced": 1, "inserted": 0, "deleted": 1}[how]
     changed = text[:at] + ("" if how == "deleted" else other) + text[at + skipped :]

@@ -30,6 +30,7 @@ import pytest
 import worlds
 
 from windtunnel.sim import BlockingCallError, EscapeError, World
+from windtunnel.sim.fence import arming
 
 BUSY = concurrent.futures.ThreadPoolExecutor(1)
 FORK = multiprocessing.get_context("fork")
@@ -207,6 +208,7 @@ def test_native_channels_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) ->
     aio = types.ModuleType("grpc.aio")
     aio.insecure_channel = insecure_channel  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "grpc.aio", aio)
+    monkeypatch.setattr(arming, "_seen_native", arming._seen_native - {"grpc.aio"})  # the real one
     _, raised = tried(lambda: insecure_channel("a:1"))
     assert isinstance(raised, EscapeError)
     assert "grpc.aio.insecure_channel" in str(raised)

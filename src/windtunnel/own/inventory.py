@@ -86,11 +86,15 @@ class Inventory:
             return number
 
     def drop(self, number: int) -> None:
-        """Strike out what :meth:`take` wrote down; the thing is gone."""
+        """Strike out what :meth:`take` wrote down; the thing is gone.
+
+        After :meth:`close` there is nothing to write to: the reaper finds that it is gone.
+        """
         with self._mutex:
             if self._pid == os.getpid() and number in self._outstanding:
                 self._outstanding.discard(number)
-                self._write({"drop": number})
+                if self._fd >= 0:
+                    self._write({"drop": number})
 
     def close(self) -> None:
         """Remove the file where nothing is outstanding; else leave it to the reaper."""
