@@ -18,6 +18,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 HEARTBEAT_S = 30.0
+_SUMMARY = re.compile(r"\d+ (passed|failed|error)\w*\b.* in [\d.]+s")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,8 +41,10 @@ class Result:
 
     @property
     def last_line(self) -> str:
+        """pytest's summary, which something may have been printed after; else the last line."""
         lines = [line for line in self.output.splitlines() if line.strip()]
-        return lines[-1].strip(" =") if lines else ""
+        summaries = [line for line in lines if _SUMMARY.search(line)]
+        return (summaries or lines or [""])[-1].strip(" =")
 
 
 class Steps:
