@@ -35,6 +35,7 @@ EVERYWHERE = (
     "tests/sim/",
 )
 DIVIDED = ("tests/sim/test_found_", "tests/sim/test_lib_", "tests/sim/test_net_")
+HUNTS = "tests/probe/"
 PARTS = 5
 COEXIST = ROOT / ".venv-coexist"
 FRAMEWORKS = ROOT / ".venv-frameworks"
@@ -111,7 +112,8 @@ def _coexist_packages() -> list[str]:
 
 def _tests(main_version: str, others: dict[str, Path]) -> list[Step]:
     main = environments.main_interpreter()
-    files = _files()
+    files = [file for file in _files() if not file.startswith(HUNTS)]
+    hunts = _pytest(f"tests on {main_version}, hunts", main, [HUNTS])
     # In parts, after what takes long in one piece, so that nothing is left to run by itself.
     parts = [
         _pytest(f"tests on {main_version}, {part + 1} of {PARTS}", main, files[part::PARTS])
@@ -123,7 +125,7 @@ def _tests(main_version: str, others: dict[str, Path]) -> list[Step]:
         for n, (version, python) in enumerate(others.items())
     ]
     doctests = _pytest("doctests", main, ["--doctest-modules", "src/windtunnel"])
-    return [*newer, once, *parts, doctests]
+    return [*newer, once, hunts, *parts, doctests]
 
 
 def _files() -> list[str]:
@@ -147,7 +149,8 @@ def _quiet() -> Step:
     """Tests that tell an idle machine from a loaded one, which therefore run by themselves."""
     python = environments.main_interpreter()
     options = ["-q", "--color=no", "--tb=short", "-p", "no:cacheprovider"]
-    return Step("tests in quiet", [str(python), "-m", "pytest", "tests", "-m", "quiet", *options])
+    files = [file for file in _files() if "pytest.mark.quiet" in (ROOT / file).read_text()]
+    return Step("tests in quiet", [str(python), "-m", "pytest", *files, "-m", "quiet", *options])
 
 
 def _pytest(name: str, python: Path, arguments: list[str], but: str = "quiet") -> Step:

@@ -12,6 +12,8 @@ import pytest
 from windtunnel import bench
 from windtunnel.core import Sample, UsageError, set_sink
 
+pytestmark = pytest.mark.once  # a clock of its own, the same on each
+
 
 class HandClock:
     """Time that passes when a measured function says so."""

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once  # what this machine has
+
 Doctor = Callable[..., subprocess.CompletedProcess[str]]
 
 

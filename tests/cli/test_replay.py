@@ -10,6 +10,8 @@ import pytest
 import simulated_suite
 from simulated_suite import Ran, command, pytest_run
 
+pytestmark = pytest.mark.once  # whole runs of a command
+
 SUITE = '''
     import asyncio, os, random, time, uuid
     import hypothesis.strategies as st

@@ -13,6 +13,8 @@ import pytest
 
 from windtunnel.cli import main
 
+pytestmark = pytest.mark.once  # processes that look at modules
+
 GOOD = """
     from windtunnel import sessions
     from windtunnel.sessions import host_function, laws

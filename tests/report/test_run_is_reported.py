@@ -10,6 +10,8 @@ from made_runs import finished, made
 from windtunnel.cli import main as windtunnel
 from windtunnel.record import open_record
 
+pytestmark = pytest.mark.once  # whole runs, and what is written of them
+
 SUITE = """
     import os, pytest
 

@@ -12,6 +12,8 @@ from windtunnel.record import open_record
 from windtunnel.record.protocol import DurationRow
 from windtunnel.run.timeouts import suggest
 
+pytestmark = pytest.mark.once  # whole runs that wait for limits
+
 LEAN = [f"-pno:{name}" for name in ("syrupy", "time-machine", "pytest_cov", "hypothesispytest")]
 HERE = ["-p", "windtunnel", *LEAN, "-pno:anyio"]
 WITHOUT = [*HERE, "-pno:timeout", "-pno:asyncio"]

@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from windtunnel import laws, sessions
 from windtunnel.core import Verdict
 from windtunnel.sessions import MockAsyncExecutor
 from windtunnel.sessions import laws as contracts
 from windtunnel.sessions.laws import READ, STARLARK, Asked
+
+pytestmark = pytest.mark.once  # processes; what talks to them is tested on each
 
 
 def executor(engine):
