@@ -96,7 +96,7 @@ def test_a_test_whose_process_dies_says_under_which_seed(tmp_path: Path) -> None
             import ctypes
             import windtunnel as wt
 
-            @wt.simulated(seeds=20)
+            @wt.simulated(seeds=200)
             async def test_dies(world):
                 if world.choose("x", 4) == 0:
                     ctypes.string_at(0)
