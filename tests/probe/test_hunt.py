@@ -179,6 +179,28 @@ def test_importing_another_test_file_can_be_the_polluter(suite, tmp_path):
     assert "test_a.py --deselect test_a.py test_b.py::test_b" in found["command"]
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("files", [["test_one"], ["test_one", "test_two"]])
+def test_what_differs_from_process_to_process_is_not_blamed_on_what_is_collected(
+    suite, tmp_path, files
+):
+    # The session that is forked fails, the next four processes pass, then every other fails.
+    one = """
+        import os
+        with open({count!r}, "a") as file:
+            file.write("x")
+        number = os.path.getsize({count!r}) - 1
+        def test_by_process(): assert number and (number < 5 or number % 2 == 0)
+    """.format(count=str(tmp_path / "count"))
+    hunt = suite(**{name: one if name == "test_one" else "def test(): pass" for name in files})
+    target = "test_one.py::test_by_process"
+    options = ["--suite", ".", "--share-files", "--change=listings", "--repeats", "2"]
+    found = hunt(target, *options)[target]
+    assert found["cause"] == "unknown", found
+    assert "forked sessions end otherwise than fresh ones" in str(found["notes"])
+    assert not found["polluters"] and not found["state_setters"]
+
+
 def test_without_names_and_record_the_flaky_tests_are_found_by_running_in_orders(suite):
     hunt = suite(
         test_all="""

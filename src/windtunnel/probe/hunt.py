@@ -269,10 +269,15 @@ class Hunt:
             bench.small = None  # forks share what differs from process to process
             fresh += bench.alone(_FRESH_RUNS, fresh=True)
             forked = fresh
-        alone = forked + fresh
+        alone, whole = forked + fresh, bench.lab
         if not alone.mixed:
             if self._imports(bench, finding, lab, fresh):
                 return
+            if whole is not None and bench.lab is None:
+                # What forks share may be chance: only processes of their own tell.
+                fresh += bench.alone(self.plan.repeats, fresh=True)
+                alone = forked = fresh
+        if not alone.mixed:
             if orders.investigate(bench, finding, alone, self.plan):
                 self._command_of_order(bench, finding)
                 return

@@ -1,7 +1,9 @@
 """Dependence on what else is collected: importing a test file can pollute, or set up, too.
 
 A test can end one way when its file alone is collected and another way when the whole suite is,
-before any other test has run. :func:`investigate` finds the files whose import does it.
+before any other test has run. :func:`investigate` finds the files whose import does it. What
+differs from one process to the next looks the same at first (all forks of a session share it),
+so the files are blamed only where they change the outcome beyond doubt.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from windtunnel.probe.findings import Cause, Contrast, Finding
 from windtunnel.probe.statistics import Rate
 
 _SINGLES_MOST = 60
+_RUNS, _SURE = 5, 0.01
 
 
 def investigate(bench: Bench, finding: Finding, alone: Rate, files: Sequence[str]) -> bool:
@@ -36,14 +39,26 @@ def investigate(bench: Bench, finding: Finding, alone: Rate, files: Sequence[str
 
     try:
         bench.budget.tell(f"collecting its file with {len(files)} others")
-        if not shows(files):
+        if not files or not shows(files):
             return False
         single = [file for file in files[:_SINGLES_MOST] if shows([file])]
         guilty = single or ddmin(files, shows)
-        rate = bench.rate(lambda: fails(guilty if not single else single[:1]), 5)
+        rate = bench.rate(lambda: fails(guilty if not single else single[:1]), _RUNS)
+        alone += bench.alone(_RUNS, fresh=True)
     except OutOfBudget as error:
         finding.notes.append(f"stopped while looking at imports: {error.what}")
         return False
+    first = guilty[0] if single or len(guilty) == 1 else f"{len(guilty)} files"
+    contrast = Contrast(
+        before="with its file alone collected",
+        before_rate=alone,
+        after=f"with {first} collected as well",
+        after_rate=rate,
+    )
+    if contrast.p_value > _SURE:
+        finding.tried.append(contrast)
+        return False
+    finding.shown_by = contrast
     finding.cause = Cause.VICTIM if wanted else Cause.BRITTLE
     names = [f"import of {file}" for file in guilty]
     if not single and len(guilty) > 1:
@@ -53,15 +68,8 @@ def investigate(bench: Bench, finding: Finding, alone: Rate, files: Sequence[str
     else:
         finding.state_setters = names
     verb = "fails" if wanted else "passes"
-    first = guilty[0] if single or len(guilty) == 1 else f"{len(guilty)} files"
     finding.reason = f"it {verb} when {first} is imported at collection, though no test of it runs"
     finding.candidates = finding.candidates_tried = len(files)
-    finding.shown_by = Contrast(
-        before="with its file alone collected",
-        before_rate=alone,
-        after=f"with {first} collected as well",
-        after_rate=rate,
-    )
     finding.confirmed = rate
     finding.where = "in the process's memory, from the import of a test file"
     return True
