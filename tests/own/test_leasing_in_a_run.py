@@ -387,6 +387,36 @@ def test_a_value_is_kept_for_a_worker_that_comes_to_want_it_late(
     assert [fact["did"] for fact in told(pytester)] == ["make", "use", "use", "destroy"]
 
 
+def test_who_uses_a_value_made_once_goes_on_with_what_it_takes_from_another(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+        import os, pytest
+        from conftest import tell
+        from windtunnel.own.waiting import wait_until
+
+        @pytest.fixture(scope="session")
+        def broker(leases):
+            return leases.once("broker", lambda scope: tell(did="make"),
+                               lambda value: tell(did="destroy"))
+
+        def test_early(broker):
+            tell(did="use")
+
+        def test_busy():
+            # This worker has the next test queued, and only the other one can get it done.
+            def used(): return os.path.exists("told") and open("told").read().count("use")
+            assert wait_until(lambda: used() == 2, 30)
+
+        def test_late(broker):
+            tell(did="use")
+        """
+    )
+    run(pytester, "pool").assert_outcomes(passed=3)
+    assert [fact["did"] for fact in told(pytester)] == ["make", "use", "use", "destroy"]
+
+
 @here_and_forked
 def test_a_leak_fails_the_test_by_the_name_of_what_leaked(
     pytester: pytest.Pytester, way: str

@@ -29,6 +29,7 @@ class Process(Protocol):
     worker: str
     run_id: str
     root: Path
+    stays: bool
 
     @property
     def role(self) -> str: ...

@@ -214,6 +214,7 @@ class Leasing:
         self, name: str, make: Callable[[Scope], T], destroy: Callable[[T], object] | None
     ) -> T:
         """The value of that name, made once in this run."""
+        self.state.stays = True
         if name not in self._shared:
             self._shared[name] = Shared(name, make, destroy, directory=self._meeting_place())
         value: T = self._shared[name].value

@@ -38,7 +38,8 @@ class WorkerHandle:
     :param stopping: whether it was told to leave; ``left`` whether it has, in order.
     :param renewed: whether a new process is to take its place, and its name.
     :param strayed: whether it was given a test out of the suite's order.
-    :param fixtures_s: seconds its fixtures of session and package scope took to set up.
+    :param fixtures_s: seconds its fixtures of session and package scope took to set up; infinite
+        where a new process could not set them up again.
     """
 
     name: str

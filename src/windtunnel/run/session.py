@@ -30,6 +30,8 @@ class RunState:
     :param isolation: what isolation this process really has, once it has it. Code that applies
         an isolation adds its name here.
     :param under_xdist: whether controller and workers are pytest-xdist's.
+    :param stays: whether no new process may take this worker's place before the run ends: it
+        uses what is made once for all of them, and would wait for the others to be done with it.
     """
 
     settings: Settings
@@ -42,6 +44,7 @@ class RunState:
     isolation: set[str] = dataclasses.field(default_factory=set[str])
     under_xdist: bool = False
     worker_count: int = 0
+    stays: bool = False
 
     @property
     def runs_tests(self) -> bool:

@@ -43,7 +43,8 @@ class Progress:
 
     ``reports`` are ``(hook name, payload)`` in the order they were logged; ``wants`` says that
     the worker has nothing queued and waits for an answer; ``fixtures_s`` how many seconds its
-    fixtures of session and package scope have taken to set up, all told.
+    fixtures of session and package scope have taken to set up, all told; infinite where a new
+    process could not set them up again.
     """
 
     finished: tuple[int, ...] = ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import math
 import os
 import pickle
 import random
@@ -34,8 +35,11 @@ from windtunnel.run.session import STATE, RunState
 class Worker:
     """The loop of a worker, and the pytest plugin that forwards what is reported in it."""
 
-    def __init__(self, session: pytest.Session, stream: wire.Stream, queue: socket.socket) -> None:
+    def __init__(
+        self, session: pytest.Session, state: RunState, stream: wire.Stream, queue: socket.socket
+    ) -> None:
         self._session = session
+        self._state = state
         self._stream = stream
         self._queue = queue
         self._pid = os.getpid()
@@ -146,7 +150,11 @@ class Worker:
         if started is None and not wants and not self._finished and not self._reports:
             return
         message = wire.Progress(
-            tuple(self._finished), started, tuple(self._reports), wants, self._fixtures_s
+            tuple(self._finished),
+            started,
+            tuple(self._reports),
+            wants,
+            math.inf if self._state.stays else self._fixtures_s,
         )
         self._finished.clear()
         self._reports.clear()
@@ -266,7 +274,7 @@ def serve(
     """Run this process's share of the tests, from the first hook to the last."""
     config = session.config
     stacks.install(stacks.folder(state.state_dir, state.run_id), state.worker)
-    worker = Worker(session, stream, queue)
+    worker = Worker(session, state, stream, queue)
     config.pluginmanager.register(worker, "windtunnel-worker")
     config.hook.pytest_windtunnel_process_started(config=config, state=state)
     try:
