@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from windtunnel.own import ProcessIdentity
+from windtunnel.own.waiting import wait_until
 from windtunnel.sandboxes import CellLimits, ProcessSandbox, Program
 from windtunnel.sandboxes.cgroups import Groups, Tree, trees, undo
 
@@ -129,13 +130,15 @@ def test_a_slot_that_the_kernel_ended_takes_no_other_cell_along(
         )
         own = next(tree.own for tree in tree if tree.own.is_dir() and "slot" in tree.own.name)
         cells = {cell.pid for cell in (one, other, *idle)}
-        slots = {
-            int(pid)
-            for group in own.parent.glob("slot-*")
-            for pid in (group / "cgroup.procs").read_text().split()
-        } - cells
-        assert len(slots) == 4
-        for slot in slots:
+
+        def others() -> set[int]:
+            groups = own.parent.glob("slot-*")
+            pids = [(group / "cgroup.procs").read_text().split() for group in groups]
+            return {int(pid) for some in pids for pid in some} - cells
+
+        # Whom a cell was forked through may be about to end.
+        assert wait_until(lambda: len(others()) == 4, 30)
+        for slot in others():
             identity = ProcessIdentity.of(slot)
             assert identity is not None
             identity.signal(signal.SIGKILL)  # as for want of memory

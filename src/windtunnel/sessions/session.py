@@ -82,7 +82,8 @@ class EngineSession:
         self._engine = engine
         self._turns = Turns()
         self._job: Job | None = None
-        self._history: collections.deque[ExecRecord] = collections.deque(maxlen=HISTORY_KEPT)
+        self._history: collections.deque[tuple[float, ExecRecord]]
+        self._history = collections.deque(maxlen=HISTORY_KEPT)
         self._closed = False
         self._memory_mb = 0.0
         self._mutex = threading.Lock()
@@ -98,7 +99,8 @@ class EngineSession:
     @property
     def history(self) -> Sequence[ExecRecord]:
         """What was executed since it was opened or reset, oldest first; the last ten thousand."""
-        return tuple(self._history)
+        with self._mutex:
+            return tuple(record for _, record in self._history)
 
     @property
     def isolation(self) -> str:
@@ -370,16 +372,22 @@ class EngineSession:
         return result
 
     def _remember(self, asked: Asked, result: ExecResult) -> None:
-        if asked.kind != RESET:
-            self._history.append(
-                ExecRecord(
-                    kind=asked.kind,
-                    code=asked.code,
-                    result=result,
-                    grants=asked.context.types(),
-                    started=asked.started,
-                )
-            )
+        if asked.kind == RESET:
+            return
+        record = ExecRecord(
+            kind=asked.kind,
+            code=asked.code,
+            result=result,
+            grants=asked.context.types(),
+            started=asked.started,
+        )
+        at = asked.began or _now()  # it may be given up before its turn comes
+        later: list[tuple[float, ExecRecord]] = []
+        with self._mutex:
+            # Whose turn came next may have been told of its end before this one was.
+            while self._history and self._history[-1][0] > at:
+                later.append(self._history.pop())
+            self._history.extend([(at, record), *reversed(later)])
 
     def _forget(self) -> None:
         self._history.clear()
