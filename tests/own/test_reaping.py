@@ -197,6 +197,20 @@ def test_an_inventory_is_removed_with_the_last_thing_listed_when_its_owner_ends(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_goes_after_the_inventory_was_closed_is_the_reaper_s_to_strike_off(
+    tmp_path: Path,
+) -> None:
+    # As the last thing of a process may: a sandbox that only the interpreter's end takes down.
+    inventory = Inventory(tmp_path / "own")
+    number = inventory.take("directory", path=str(tmp_path / "gone"))
+    inventory.close()
+    inventory.drop(number)
+    assert inventory.outstanding == 0
+    assert len(list((tmp_path / "own").iterdir())) == 1
+    assert reap(tmp_path) == []
+    assert list((tmp_path / "own").iterdir()) == []
+
+
 def test_two_reapers_at_once_clear_each_thing_once(tmp_path: Path) -> None:
     folders = [tmp_path / f"left-{number}" for number in range(40)]
     for folder in folders:

@@ -239,6 +239,19 @@ def test_a_tape_of_another_run_is_noticed_at_the_first_choice_that_differs():
     assert "something else" in str(caught.value)
 
 
+def test_another_label_that_asks_for_as_much_in_the_same_place_is_noticed():
+    async def draws(world: World, label: str) -> int:
+        return world.choose(label, 3)
+
+    world = worlds.make(3)
+    drawn = worlds.run(lambda world: draws(world, "which peer"), world)
+    tape = world.tape.entries()
+    assert worlds.run(lambda world: draws(world, "which peer"), replay=tape) == drawn
+    with pytest.raises(DivergedError, match="diverged at choice 0") as caught:
+        worlds.run(lambda world: draws(world, "which leader"), replay=tape)
+    assert "which leader" in str(caught.value)
+
+
 def test_a_replay_that_is_left_draws_anew():
     world = worlds.make(3)
     worlds.run(busy, world)
