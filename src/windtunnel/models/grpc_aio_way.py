@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 from windtunnel.models.grpc_rest import CallFailed, Exchange
-from windtunnel.models.grpc_way import begin, errors, instead_of, unchanged
+from windtunnel.models.grpc_way import begin, callables, errors, instead_of, unchanged
 from windtunnel.models.httpcore_way import Patched
 
 
@@ -111,52 +111,12 @@ def _channel(grpc: Any, aio: Any) -> Any:
     class Stream(Method, aio.UnaryStreamMultiCallable):  # type: ignore[misc]
         pass
 
-    class Channel(aio.Channel):  # type: ignore[misc]
+    class Channel(callables(Unary, Stream), aio.Channel):  # type: ignore[misc]
         def __init__(self, where: tuple[str, int]) -> None:
-            self._where = where
+            super().__init__(where)
             # Google's clients add theirs, which log; they are not asked.
             self._unary_unary_interceptors: list[Any] = []
             self._unary_stream_interceptors: list[Any] = []
-
-        def unary_unary(
-            self,
-            method: str,
-            request_serializer: Any = None,
-            response_deserializer: Any = None,
-            *_: Any,
-            **__: Any,
-        ) -> Any:
-            return Unary(self._where, method, request_serializer, response_deserializer)
-
-        def unary_stream(
-            self,
-            method: str,
-            request_serializer: Any = None,
-            response_deserializer: Any = None,
-            *_: Any,
-            **__: Any,
-        ) -> Any:
-            return Stream(self._where, method, request_serializer, response_deserializer)
-
-        def stream_unary(
-            self,
-            method: str,
-            request_serializer: Any = None,
-            response_deserializer: Any = None,
-            *_: Any,
-            **__: Any,
-        ) -> Any:
-            return Unary(self._where, method, lambda _: b"", response_deserializer)
-
-        def stream_stream(
-            self,
-            method: str,
-            request_serializer: Any = None,
-            response_deserializer: Any = None,
-            *_: Any,
-            **__: Any,
-        ) -> Any:
-            return Stream(self._where, method, lambda _: b"", response_deserializer)
 
         async def close(self, grace: float | None = None) -> None:
             """There is nothing to close."""

@@ -123,6 +123,48 @@ def errors(grpc: Any) -> Any:
     return Failed
 
 
+def callables(unary: Any, stream: Any) -> Any:
+    """What a channel to an address gives a stub: something to call for each of its methods.
+
+    :param unary: the class of what is called for one answer.
+    :param stream: the class of what is called for several.
+    """
+
+    class Callables:
+        def __init__(self, where: tuple[str, int]) -> None:
+            self._where = where
+
+        def unary_unary(
+            self,
+            method: str,
+            request_serializer: Any = None,
+            response_deserializer: Any = None,
+            *_: Any,
+            **__: Any,
+        ) -> Any:
+            return unary(self._where, method, request_serializer, response_deserializer)
+
+        def unary_stream(
+            self,
+            method: str,
+            request_serializer: Any = None,
+            response_deserializer: Any = None,
+            *_: Any,
+            **__: Any,
+        ) -> Any:
+            return stream(self._where, method, request_serializer, response_deserializer)
+
+        # What takes a stream of requests has no form in REST; called, it is refused by name.
+
+        def stream_unary(self, method: str, *_: Any, **__: Any) -> Any:
+            return unary(self._where, method, lambda _: b"", None)
+
+        def stream_stream(self, method: str, *_: Any, **__: Any) -> Any:
+            return stream(self._where, method, lambda _: b"", None)
+
+    return Callables
+
+
 @functools.cache
 def _sync(grpc: Any) -> Any:
     failed = errors(grpc)
@@ -236,52 +278,7 @@ def _sync(grpc: Any) -> Any:
 
             return Call(None, parts())
 
-    class Channel(grpc.Channel):  # type: ignore[misc]
-        def __init__(self, where: tuple[str, int]) -> None:
-            self._where = where
-
-        def unary_unary(
-            self,
-            method: str,
-            request_serializer: Any = None,
-            response_deserializer: Any = None,
-            *_: Any,
-            **__: Any,
-        ) -> Any:
-            return Unary(self._where, method, request_serializer, response_deserializer)
-
-        def unary_stream(
-            self,
-            method: str,
-            request_serializer: Any = None,
-            response_deserializer: Any = None,
-            *_: Any,
-            **__: Any,
-        ) -> Any:
-            return Stream(self._where, method, request_serializer, response_deserializer)
-
-        def stream_unary(
-            self,
-            method: str,
-            request_serializer: Any = None,
-            response_deserializer: Any = None,
-            *_: Any,
-            **__: Any,
-        ) -> Any:
-            return Unary(
-                self._where, method, lambda _: b"", response_deserializer
-            )  # which has no such method
-
-        def stream_stream(
-            self,
-            method: str,
-            request_serializer: Any = None,
-            response_deserializer: Any = None,
-            *_: Any,
-            **__: Any,
-        ) -> Any:
-            return Stream(self._where, method, lambda _: b"", response_deserializer)
-
+    class Channel(callables(Unary, Stream), grpc.Channel):  # type: ignore[misc]
         def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:
             callback(grpc.ChannelConnectivity.READY)
 
@@ -300,4 +297,4 @@ def _sync(grpc: Any) -> Any:
     return Channel
 
 
-__all__ = ["begin", "channels", "errors", "instead_of", "unchanged"]
+__all__ = ["begin", "callables", "channels", "errors", "instead_of", "unchanged"]
