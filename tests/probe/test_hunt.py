@@ -198,7 +198,7 @@ def test_what_differs_from_process_to_process_is_not_blamed_on_what_is_collected
     found = hunt(target, *options)[target]
     assert found["cause"] == "unknown", found
     assert "forked sessions end otherwise than fresh ones" in str(found["notes"])
-    assert not found["polluters"] and not found["state_setters"]
+    assert found["polluters"] == found["state_setters"] == []
 
 
 def test_without_names_and_record_the_flaky_tests_are_found_by_running_in_orders(suite):

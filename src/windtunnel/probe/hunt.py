@@ -277,10 +277,9 @@ class Hunt:
                 # What forks share may be chance: only processes of their own tell.
                 fresh += bench.alone(self.plan.repeats, fresh=True)
                 alone = forked = fresh
-        if not alone.mixed:
-            if orders.investigate(bench, finding, alone, self.plan):
-                self._command_of_order(bench, finding)
-                return
+        if not alone.mixed and orders.investigate(bench, finding, alone, self.plan):
+            self._command_of_order(bench, finding)
+            return
         if interventions.investigate(
             bench, finding, forked, self.plan.repeats, self.options.change
         ):
