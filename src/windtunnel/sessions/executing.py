@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import Any
 
 from windtunnel.core.clock import REAL_CLOCK, Clock
 from windtunnel.sessions.capabilities.context import CapabilityContext
 from windtunnel.sessions.capabilities.token import CapabilityToken
+from windtunnel.sessions.closing import Closes
 from windtunnel.sessions.errors import SessionClosedError
 from windtunnel.sessions.holding import by_name, for_this_alone, held_as
 from windtunnel.sessions.hosting import HostFunction
@@ -16,7 +16,7 @@ from windtunnel.sessions.protocol import Engine, ExecResult, Grants, Limits
 from windtunnel.sessions.session import EngineSession
 
 
-class EngineExecutor:
+class EngineExecutor(Closes):
     """Runs each piece of code from nothing; made by :func:`windtunnel.sessions.executor`.
 
     Any number may run at a time, each in a guest of its own.
@@ -93,28 +93,6 @@ class EngineExecutor:
     def close_sync(self) -> None:
         """:meth:`close`, without a loop."""
         self._closed = True
-
-    async def __aenter__(self) -> EngineExecutor:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    def __enter__(self) -> EngineExecutor:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close_sync()
 
     def __repr__(self) -> str:
         return f"<EngineExecutor {self.name}{' closed' if self._closed else ''}>"

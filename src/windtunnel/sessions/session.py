@@ -9,7 +9,6 @@ import math
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.clock import REAL_CLOCK, Clock
@@ -19,6 +18,7 @@ from windtunnel.sessions.asked import BOUNDED, Asked
 from windtunnel.sessions.callbacks import MISSING, Callback, Callbacks, OnError
 from windtunnel.sessions.capabilities.context import CapabilityContext
 from windtunnel.sessions.capabilities.token import CapabilityToken
+from windtunnel.sessions.closing import Closes
 from windtunnel.sessions.errors import GuestError, SessionClosedError
 from windtunnel.sessions.holding import by_name, for_this_alone, held_as, narrowed
 from windtunnel.sessions.hosting import HostFunction
@@ -45,7 +45,7 @@ class SessionBusyError(UsageError):
     """A host function used the session that waits for it, which could wait for ever."""
 
 
-class EngineSession:
+class EngineSession(Closes):
     """A session over an engine; made by :func:`windtunnel.sessions.open`.
 
     Calls made at the same time take turns in the order they came, from any thread or loop. The
@@ -228,28 +228,6 @@ class EngineSession:
         """:meth:`close`, blocking."""
         if self._begin_to_close():
             self._finish_to_close()
-
-    async def __aenter__(self) -> EngineSession:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    def __enter__(self) -> EngineSession:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close_sync()
 
     def __repr__(self) -> str:
         return f"<EngineSession {self.name}{' closed' if self._closed else ''}>"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import Any
 
 from windtunnel.sessions.capabilities import CapabilityContext
+from windtunnel.sessions.closing import Closes
 from windtunnel.sessions.fake.answers import Answer, Matcher
 from windtunnel.sessions.fake.double import Double, Execution
 from windtunnel.sessions.fake.names import Names
@@ -17,7 +17,7 @@ from windtunnel.sessions.hosting import HostFunction
 from windtunnel.sessions.protocol import Grants
 
 
-class MockAsyncExecutor(Double):
+class MockAsyncExecutor(Double, Closes):
     """An :class:`~windtunnel.sessions.Executor` that runs nothing: it answers by script.
 
     Its parameters are those of :class:`Double`, and these three. What it gives is what an engine
@@ -109,28 +109,6 @@ class MockAsyncExecutor(Double):
 
     def close_sync(self) -> None:
         """The same."""
-        self._closed = True
-
-    async def __aenter__(self) -> MockAsyncExecutor:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closed = True
-
-    def __enter__(self) -> MockAsyncExecutor:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
         self._closed = True
 
     # -- one execution ----------------------------------------------------------------------------

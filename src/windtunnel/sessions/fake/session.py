@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
-from types import CoroutineType, TracebackType
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
 from windtunnel.core.clock import Clock
 from windtunnel.sessions.callbacks import MISSING, Callback, Callbacks, OnError
+from windtunnel.sessions.closing import Closes
 from windtunnel.sessions.engines.naming import name_checked
 from windtunnel.sessions.errors import GuestError
 from windtunnel.sessions.fake.answers import Answer, Matcher, crossed
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from windtunnel.sessions.session import EngineSession
 
 
-class MockREPLSession(Double):
+class MockREPLSession(Double, Closes):
     """A :class:`~windtunnel.sessions.Session` without an engine.
 
     Its names live in :attr:`python_namespace`. It reads straight-line Python well enough to assign,
@@ -270,28 +271,6 @@ class MockREPLSession(Double):
     def get_function_call_count(self, name: str = "") -> int:
         """How often functions of the session were called: all of them, or that one."""
         return sum(not name or call.name == name for call in self.function_calls)
-
-    async def __aenter__(self) -> MockREPLSession:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closed = True
-
-    def __enter__(self) -> MockREPLSession:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closed = True
 
     def callback(
         self,
