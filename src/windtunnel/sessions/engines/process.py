@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.core import REAL_CLOCK
-from windtunnel.own import forks, inventory
 from windtunnel.sandboxes import Cell, CellDiedError, CellLimits, ProcessSandbox, Program
 from windtunnel.sessions import values
 from windtunnel.sessions.engines.process_calls import HostCalls
 from windtunnel.sessions.engines.process_messages import Result, parsed
+from windtunnel.sessions.engines.shared import SharedSandbox
 from windtunnel.sessions.errors import GuestError, SessionClosedError
 from windtunnel.sessions.protocol import ExecResult, HostCall, Limits, Timings
 
@@ -128,7 +128,7 @@ class ProcessGuest:
         self._end_cell()
 
     def _sandbox(self) -> ProcessSandbox:
-        return self._given or _shared()
+        return self._given or _SANDBOX.get()
 
     def _end_cell(self) -> None:
         cell, self._cell = self._cell, None
@@ -296,33 +296,6 @@ def _no_host(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> objec
     raise RuntimeError(f"{name} cannot be called while the guest is set up")
 
 
-_mutex = threading.Lock()
-_sandbox: ProcessSandbox | None = None
-
-
-def _shared() -> ProcessSandbox:
-    """The sandbox of this process: its interpreter is started once, at the first guest."""
-    global _sandbox
-    with _mutex:
-        if _sandbox is None:
-            _sandbox = ProcessSandbox(program())
-            inventory.before_closing(_end)
-        return _sandbox
-
-
-def _end() -> None:
-    global _sandbox
-    with _mutex:
-        sandbox, _sandbox = _sandbox, None
-    if sandbox is not None:
-        sandbox.close()
-
-
-def _forget() -> None:
-    global _sandbox, _mutex
-    _sandbox, _mutex = None, threading.Lock()  # the parent's cells are the parent's
-
-
-forks.in_child(_forget)
+_SANDBOX = SharedSandbox(program)
 
 __all__ = ["ProcessGuest", "program"]

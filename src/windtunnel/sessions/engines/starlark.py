@@ -10,19 +10,18 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from windtunnel.core.errors import MissingExtraError
-from windtunnel.own import forks, inventory
-from windtunnel.sandboxes import ProcessSandbox, Program
+from windtunnel.sandboxes import Program
 from windtunnel.sessions import values
 from windtunnel.sessions.engines import rewriting
 from windtunnel.sessions.engines.naming import name_checked
 from windtunnel.sessions.engines.outcome import crossable
 from windtunnel.sessions.engines.process import ProcessGuest
+from windtunnel.sessions.engines.shared import SharedSandbox
 from windtunnel.sessions.errors import GuestError
 from windtunnel.sessions.protocol import ExecResult, HostCall, Limits
 
@@ -44,7 +43,7 @@ class StarlarkGuest:
     def __init__(self, functions: Sequence[str] = ()) -> None:
         for name in functions:
             name_checked(name, "a host function's name")
-        self._process = ProcessGuest(functions, sandbox=_shared())
+        self._process = ProcessGuest(functions, sandbox=_SANDBOX.get())
 
     @property
     def isolation(self) -> str:
@@ -172,33 +171,6 @@ def _text(path: str | Path | None) -> str:
     return Path(path).read_text(encoding="utf-8")
 
 
-_mutex = threading.Lock()
-_sandbox: ProcessSandbox | None = None
-
-
-def _shared() -> ProcessSandbox:
-    """The sandbox of this process: its interpreter is started once, at the first guest."""
-    global _sandbox
-    with _mutex:
-        if _sandbox is None:
-            _sandbox = ProcessSandbox(program())
-            inventory.before_closing(_end)
-        return _sandbox
-
-
-def _end() -> None:
-    global _sandbox
-    with _mutex:
-        sandbox, _sandbox = _sandbox, None
-    if sandbox is not None:
-        sandbox.close()
-
-
-def _forget() -> None:
-    global _sandbox, _mutex
-    _sandbox, _mutex = None, threading.Lock()  # the parent's cells are the parent's
-
-
-forks.in_child(_forget)
+_SANDBOX = SharedSandbox(program)
 
 __all__ = ["StarlarkGuest", "program"]
