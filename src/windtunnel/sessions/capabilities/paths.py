@@ -14,6 +14,7 @@ import os
 import re
 import unicodedata
 import urllib.parse
+from collections.abc import Callable, Sequence
 
 from windtunnel.core.errors import UsageError
 
@@ -209,41 +210,38 @@ def _folded(segments: tuple[str, ...]) -> tuple[str, ...]:
 def _segments_match(
     pattern: tuple[str, ...], segments: tuple[str, ...], *, symbols: bool = False
 ) -> bool:
-    """Match with one point of return, so that no pattern takes more than the product of lengths.
+    """Whether a pattern matches a path.
 
     With ``symbols``, the segments are a pattern, and match where all they stand for does.
     """
-    at = seen = 0
-    star, retry = -1, 0
-    while seen < len(segments):
-        if at < len(pattern) and pattern[at] == "**":
-            star, retry = at, seen
-            at += 1
-        elif at < len(pattern) and _segment_matches(pattern[at], segments[seen], symbols):
-            at += 1
-            seen += 1
-        elif star >= 0:
-            retry += 1
-            at, seen = star + 1, retry
-        else:
-            return False
-    return all(rest == "**" for rest in pattern[at:])
+    return _globbed(pattern, segments, "**", lambda one, other: _segment(one, other, symbols))
 
 
-def _segment_matches(pattern: str, segment: str, symbols: bool) -> bool:
+def _segment(pattern: str, segment: str, symbols: bool) -> bool:
     if symbols and segment == "**":
         return False  # any number of segments is more than one
     if pattern == segment or pattern == "*":
         return True
     if "*" not in pattern and "?" not in pattern:
         return False
+    return _globbed(pattern, segment, "*", lambda one, other: _character(one, other, symbols))
+
+
+def _globbed(
+    pattern: Sequence[str], text: Sequence[str], any_of: str, fits: Callable[[str, str], bool]
+) -> bool:
+    """Match with one point of return, so that no pattern takes more than the product of lengths.
+
+    :param any_of: what in the pattern stands for any number of the text's elements.
+    :param fits: whether another of the pattern's elements fits one of the text's.
+    """
     at = seen = 0
     star, retry = -1, 0
-    while seen < len(segment):
-        if at < len(pattern) and pattern[at] == "*":
+    while seen < len(text):
+        if at < len(pattern) and pattern[at] == any_of:
             star, retry = at, seen
             at += 1
-        elif at < len(pattern) and _character_matches(pattern[at], segment[seen], symbols):
+        elif at < len(pattern) and fits(pattern[at], text[seen]):
             at += 1
             seen += 1
         elif star >= 0:
@@ -251,10 +249,10 @@ def _segment_matches(pattern: str, segment: str, symbols: bool) -> bool:
             at, seen = star + 1, retry
         else:
             return False
-    return all(rest == "*" for rest in pattern[at:])
+    return all(rest == any_of for rest in pattern[at:])
 
 
-def _character_matches(pattern: str, character: str, symbols: bool) -> bool:
+def _character(pattern: str, character: str, symbols: bool) -> bool:
     if pattern == "?":
         return not (symbols and character == "*")
     return pattern == character
