@@ -16,7 +16,7 @@ import pydantic
 import pytest
 import worlds
 
-from windtunnel.core import REAL_CLOCK
+from windtunnel.core import REAL_CLOCK, WORLD_CLOCK
 from windtunnel.sim import BlockingCallError, World
 
 # Bound before any world was there.
@@ -195,6 +195,18 @@ def test_time_sleep_in_a_function_for_a_thread_takes_virtual_time() -> None:
     assert worlds.run(main) == pytest.approx(90, abs=1)
 
 
+def test_the_world_clock_is_the_node_s_in_a_step_and_the_machine_s_elsewhere() -> None:
+    async def main(world: World) -> None:
+        world.node.clock.jump(3600)
+        await asyncio.sleep(5)
+        assert WORLD_CLOCK.time() == time.time() == pytest.approx(EPOCH + 3605, abs=1)
+        assert WORLD_CLOCK.monotonic() == monotonic()
+
+    worlds.run(main)
+    assert abs(WORLD_CLOCK.time() - time.time()) < 60
+    assert abs(WORLD_CLOCK.monotonic() - REAL_CLOCK.monotonic()) < 60
+
+
 def test_other_threads_keep_the_real_clock() -> None:
     seen: list[float] = []
     go, done = threading.Event(), threading.Event()
@@ -202,7 +214,7 @@ def test_other_threads_keep_the_real_clock() -> None:
     def look() -> None:
         go.wait(10)
         seen.extend((time.time(), datetime.now().timestamp(), datetime.utcnow().timestamp()))
-        seen.append(time.mktime(time.localtime()))
+        seen.extend((time.mktime(time.localtime()), WORLD_CLOCK.time()))
         done.set()
 
     thread = threading.Thread(target=look)
@@ -216,7 +228,7 @@ def test_other_threads_keep_the_real_clock() -> None:
 
     inside = worlds.run(main)
     thread.join(10)
-    assert len(seen) == 4
+    assert len(seen) == 5
     assert all(abs(each - time.time()) < 60 for each in seen)
     assert inside < EPOCH + 10**9
 

@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 # At once, not when first asked for: it reads the wall clock, which a test may have moved by then.
-from windtunnel.core.clock import REAL_CLOCK, Clock, RealClock
+from windtunnel.core.clock import REAL_CLOCK, WORLD_CLOCK, Clock, RealClock, WorldClock
 
 if TYPE_CHECKING:
     from windtunnel.core.errors import (
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EVENT_TYPES",
     "REAL_CLOCK",
+    "WORLD_CLOCK",
     "Clock",
     "Event",
     "ExitCode",
@@ -73,6 +74,7 @@ __all__ = [
     "Verdict",
     "Violation",
     "WindtunnelError",
+    "WorldClock",
     "current_test",
     "emit",
     "set_sink",

@@ -69,3 +69,56 @@ class RealClock:
 
 REAL_CLOCK = RealClock()
 """The clock of the real world, shared by everyone in this process."""
+
+
+class Nanoseconds(Protocol):
+    """What a node of a simulated world reads its time from."""
+
+    def time_ns(self) -> int:
+        """Nanoseconds since the Unix epoch."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds since an arbitrary point, never going backwards."""
+        ...
+
+
+class WorldClock:
+    """The clock of the world that the caller is in: inside a step of a simulated one that of its
+    node, else the machine's.
+
+    >>> clock = WorldClock()
+    >>> clock.monotonic() <= clock.monotonic()
+    True
+    """
+
+    __slots__ = ("_node",)
+
+    def __init__(self) -> None:
+        self._node: Callable[[], Nanoseconds | None] = _nowhere
+
+    def ask(self, node: Callable[[], Nanoseconds | None]) -> None:
+        """From now on, ask ``node`` which simulated node's step this is; None for no such step."""
+        self._node = node
+
+    def time(self) -> float:
+        """Seconds since the Unix epoch."""
+        node = self._node()
+        return REAL_CLOCK.time() if node is None else node.time_ns() / 1e9
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary point, never going backwards."""
+        node = self._node()
+        return REAL_CLOCK.monotonic() if node is None else node.monotonic_ns() / 1e9
+
+    def sleep(self, seconds: float) -> None:
+        """Block the calling thread for that long, in the real world."""
+        REAL_CLOCK.sleep(seconds)
+
+
+def _nowhere() -> None:
+    """No simulated world has been loaded."""
+
+
+WORLD_CLOCK = WorldClock()
+"""The clock of whatever stands in a world and is given no clock of its own."""

@@ -14,11 +14,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from windtunnel.core.clock import Clock
+from windtunnel.core.clock import WORLD_CLOCK, Clock
 from windtunnel.core.faults import Fault, FaultPlan
 from windtunnel.core.seed import Seed, run_seed
 from windtunnel.models import answers, faults, tokens
-from windtunnel.models.clock import WORLD_CLOCK
 from windtunnel.models.cors import preflight
 from windtunnel.models.dialects import ALL, Dialect, dialect
 from windtunnel.models.framing import Framer

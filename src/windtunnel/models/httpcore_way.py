@@ -12,7 +12,7 @@ import asyncio
 import threading
 from typing import Any
 
-from windtunnel.models.clock import WORLD_CLOCK
+from windtunnel.core.clock import WORLD_CLOCK
 from windtunnel.models.memory import HANDED, Ended, Wire
 from windtunnel.models.protocol import Awaited, HttpRequest, Plan
 from windtunnel.models.wiring import Opened, answering, guard

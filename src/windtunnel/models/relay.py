@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
+from windtunnel.core.clock import WORLD_CLOCK
 from windtunnel.core.errors import UsageError, WindtunnelError
 from windtunnel.models.cassettes import Cassette, canonical, frame_end, key_of, split
-from windtunnel.models.clock import WORLD_CLOCK
 from windtunnel.models.dialects import Dialect
 from windtunnel.models.feed import Feed
 from windtunnel.models.protocol import (

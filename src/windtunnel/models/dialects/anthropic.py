@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from windtunnel.core.clock import WORLD_CLOCK
 from windtunnel.models import tokens
-from windtunnel.models.clock import WORLD_CLOCK
 from windtunnel.models.dialects import anthropic_batches as batches
 from windtunnel.models.dialects import anthropic_completions as completions
 from windtunnel.models.dialects import anthropic_messages as messages

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from windtunnel.core.clock import Clock
+from windtunnel.core.clock import WORLD_CLOCK, Clock
 from windtunnel.core.errors import UsageError
 from windtunnel.sessions.capabilities import current, ledger, watching
-from windtunnel.sessions.capabilities.clock import WORLD_CLOCK
 from windtunnel.sessions.capabilities.constraint import CapabilityConstraint
 from windtunnel.sessions.capabilities.held import CapabilityUse, Held
 from windtunnel.sessions.capabilities.holdings import Holdings

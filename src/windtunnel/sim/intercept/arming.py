@@ -7,9 +7,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
-from windtunnel.core.clock import REAL_CLOCK
+from windtunnel.core.clock import REAL_CLOCK, WORLD_CLOCK
+from windtunnel.sim import inside
 from windtunnel.sim.intercept import (
     clocks,
     dates,
@@ -26,6 +28,7 @@ from windtunnel.sim.intercept.thunks import Thunk
 from windtunnel.sim.intercept.zone import Zone
 
 if TYPE_CHECKING:
+    from windtunnel.sim.clock import NodeClock
     from windtunnel.sim.world import World
 
 Real = Callable[..., Any]
@@ -58,8 +61,15 @@ def install() -> None:
     # Found out by writing a file of a random name, once a process: not inside a step.
     tempfile.gettempdir()
     REAL_CLOCK.read_with(original(time.perf_counter), original(time.sleep))
+    WORLD_CLOCK.ask(_clock_here)
     _changes.extend(_all())
     _installed = True
+
+
+def _clock_here() -> NodeClock | None:
+    """The clock of the node whose step this is."""
+    world = inside.world
+    return None if world is None or get_ident() != inside.thread else world.node.clock
 
 
 def enter(world: World) -> None:
