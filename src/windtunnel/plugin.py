@@ -265,6 +265,9 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     config.hook.pytest_windtunnel_process_started(config=config, state=state)
     try:
         return (yield)
+    except BaseException:
+        state.stays = False
+        raise
     finally:
         config.hook.pytest_windtunnel_process_finished(config=config, state=state)
 

@@ -417,6 +417,39 @@ def test_who_uses_a_value_made_once_goes_on_with_what_it_takes_from_another(
     assert [fact["did"] for fact in told(pytester)] == ["make", "use", "use", "destroy"]
 
 
+@pytest.mark.parametrize(
+    ("stops", "code"),
+    [("pytest.exit('enough', returncode=9)", 9), ("raise KeyboardInterrupt", 1)],
+)
+def test_who_uses_a_value_made_once_and_is_stopped_in_a_test_waits_for_nobody(
+    pytester: pytest.Pytester, stops: str, code: int
+) -> None:
+    pytester.makepyfile(
+        f"""
+        import os, pytest
+        from conftest import tell
+        from windtunnel.own.waiting import wait_until
+
+        @pytest.fixture(scope="session")
+        def broker(leases):
+            return leases.once("broker", lambda scope: tell(did="make"),
+                               lambda value: tell(did="destroy"))
+
+        def test_stops(broker):
+            assert wait_until(lambda: open("told").read().count("idle") == 1, 30)
+            {stops}
+
+        def test_other(broker):
+            tell(did="idle")
+        """
+    )
+    done = run(pytester, "pool", "--dist=load")
+    assert done.ret == code
+    did = [fact["did"] for fact in told(pytester)]
+    assert sorted(did) == ["destroy", "idle", "make"]
+    assert did[-1] == "destroy"
+
+
 @here_and_forked
 def test_a_leak_fails_the_test_by_the_name_of_what_leaked(
     pytester: pytest.Pytester, way: str

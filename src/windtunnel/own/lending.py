@@ -230,7 +230,8 @@ class Leasing:
     def _leave_shared_at_the_end(self) -> None:
         members = self._members
         try:
-            if members is not None and self._shared:
+            # Who is stopped in the midst of it waits for nobody: they may be waiting for its end.
+            if members is not None and self._shared and self.state.stays:
                 wait_until(
                     lambda: (
                         members.others_are_done()

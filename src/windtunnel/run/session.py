@@ -30,8 +30,8 @@ class RunState:
     :param isolation: what isolation this process really has, once it has it. Code that applies
         an isolation adds its name here.
     :param under_xdist: whether controller and workers are pytest-xdist's.
-    :param stays: whether no new process may take this worker's place before the run ends: it
-        uses what is made once for all of them, and would wait for the others to be done with it.
+    :param stays: whether this process is to stay until the others are done, so that no new one
+        may take its place: it uses what is made once for all of them.
     """
 
     settings: Settings

@@ -279,6 +279,10 @@ def serve(
     config.hook.pytest_windtunnel_process_started(config=config, state=state)
     try:
         worker.loop()
+    except BaseException:
+        # The controller learns of it from the end of this process, and the others from it.
+        state.stays = False
+        raise
     finally:
         config.hook.pytest_windtunnel_process_finished(config=config, state=state)
     worker._send()
