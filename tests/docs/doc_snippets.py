@@ -82,9 +82,12 @@ def run_page(page: Path, folder: Path) -> int:
 
     :raises SnippetError: naming the page and line of the block that went wrong.
     """
-    shutil.copytree(ROOT / "examples", folder / "examples", ignore=_LITTER)
+    folder.mkdir(exist_ok=True)
+    todo = list(blocks(page))
+    if any("examples" in block.text for block in todo if not block.directive.startswith("skip ")):
+        shutil.copytree(ROOT / "examples", folder / "examples", ignore=_LITTER)
     done, before = 0, ""
-    for block in blocks(page):
+    for block in todo:
         _check_directive(block)
         if block.directive.startswith("skip "):
             continue

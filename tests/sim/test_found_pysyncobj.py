@@ -14,7 +14,7 @@ def test_pysyncobj_0_3_15_elects_two_leaders_in_a_term(pytester: pytest.Pytester
 
 @pytest.mark.once
 def test_pysyncobj_0_3_17_is_clean(pytester: pytest.Pytester) -> None:
-    seeds = 1_000 if soaking() else 200
+    seeds = 1_000 if soaking() else 100
     result = prove(pytester, "pysyncobj_terms.py", seeds, ("pysyncobj", "0.3.17"))
     result.assert_outcomes(passed=1)
     assert seeds_run(pytester) == seeds
