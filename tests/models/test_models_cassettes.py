@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gzip
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def server() -> Iterator[ModelServer]:
 
 def ask(server: ModelServer, text: str, **more) -> httpx.Response:
     headers = {"x-key": SECRET, **more.pop("headers", {})}
-    return httpx.post(f"{server.url}/tiny/say", json={"text": text, **more}, headers=headers)
+    body = {"text": text, **more}
+    return httpx.post(f"{server.url}/tiny/say", json=body, headers=headers, timeout=60)
 
 
 def test_what_was_recorded_is_given_again_without_the_real_server(real, server, tmp_path):
@@ -131,7 +133,7 @@ def test_calls_at_once_each_have_the_answer_to_what_they_asked(real, server, tmp
     server.use_cassette(path, "record", upstream=real.url)
 
     async def all_at_once() -> list[tuple[str, str]]:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=60) as client:  # the last waits for all to be written
 
             async def one(text: str) -> tuple[str, str]:
                 answer = await client.post(f"{server.url}/tiny/say", json={"text": text})
@@ -164,11 +166,11 @@ def test_a_call_is_known_by_what_it_says_and_not_by_its_identifiers():
 
 
 def test_the_real_server_out_of_reach_is_a_bad_gateway(server, tmp_path):
-    gone = serve(("tiny",)).start()
-    url = gone.url
-    gone.stop()
-    server.use_cassette(tmp_path / "g.yaml", "record", upstream=url)
-    answer = ask(server, "a")
+    with socket.socket() as kept:  # a port that nobody listens at, and no other process is given
+        kept.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{kept.getsockname()[1]}"
+        server.use_cassette(tmp_path / "g.yaml", "record", upstream=url)
+        answer = ask(server, "a")
     assert answer.status_code == 502
     assert "cannot be reached" in answer.json()["error"]["message"]
 

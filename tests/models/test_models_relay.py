@@ -22,7 +22,7 @@ FRAMES = [
     for word in (b"one", b"two", b"three")
 ] + [b"data: [DONE]\n\n"]
 BODY = {"model": "gpt-4o", "messages": [{"role": "user", "content": "count"}], "stream": True}
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class Upstream:
@@ -147,7 +147,8 @@ def test_a_stream_that_breaks_off_does_so_for_the_client_and_is_not_recorded(ser
 def test_a_client_that_hangs_up_leaves_a_whole_recording(server, upstream, tmp_path):
     path = tmp_path / "h.yaml"
     relay = server.use_cassette(path, "record", upstream=upstream.url)
-    with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=BODY) as answer:
+    url = f"{server.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=BODY, timeout=WAIT_S) as answer:
         assert next(answer.iter_raw()) == FRAMES[0]
     upstream.go_on.set()
     relay.wait()
@@ -176,7 +177,8 @@ def test_what_is_recorded_is_added_to_the_file(tmp_path, name):
             server.use_cassette(path, "record_missing", upstream=real.url)
         for number, server in enumerate([*servers, *servers]):
             body = BODY | {"messages": [{"role": "user", "content": f"a\nb {number}"}]}
-            httpx.post(f"{server.url}/v1/chat/completions", json=body | {"stream": False})
+            url = f"{server.url}/v1/chat/completions"
+            httpx.post(url, json=body | {"stream": False}, timeout=WAIT_S)
     found = [one.body["choices"][0]["message"]["content"] for one in Cassette(path).interactions]
     assert found == [f"A\nB {number}" for number in range(4)]
     assert (name == "c.json") == (path.read_text()[0] == "{")

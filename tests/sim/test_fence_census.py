@@ -66,10 +66,12 @@ def test_a_native_thread_is_found_by_the_kernels_own_list() -> None:
 
     before = Census.take()
     libc = ctypes.CDLL(None)
-    thread = ctypes.c_ulong()
-    # A thread of native code: Python's own threading does not know it.
-    assert libc.pthread_create(ctypes.byref(thread), None, libc.usleep, 300_000) == 0
+    thread, end = ctypes.c_ulong(), ctypes.create_string_buffer(64)  # a sem_t has 32 bytes at most
+    assert libc.sem_init(end, 0, 0) == 0
+    # A thread of native code, there until it is told: Python's own threading does not know it.
+    assert libc.pthread_create(ctypes.byref(thread), None, libc.sem_wait, end) == 0
     found = before.differences(Census.take())
+    libc.sem_post(end)
     libc.pthread_join(thread, None)
     assert len(found) == 1
     assert found[0].startswith("thread left running: native, ")
