@@ -28,8 +28,13 @@ def contract(body: Body) -> Body:
 
 
 async def _settle() -> None:
-    """Until what is under way has arrived, in either world."""
-    await asyncio.sleep(0.05)
+    """Until what is under way has arrived, in either world.
+
+    In ten turns: of one, a real machine may have slept through all before the loop has looked
+    at what the kernel has for it.
+    """
+    for _ in range(10):
+        await asyncio.sleep(0.005)
 
 
 async def _pair(**options: Any) -> tuple[Recorder, Recorder, Any]:
@@ -249,10 +254,10 @@ async def udp_to_a_port_nobody_listens_at() -> Any:
     probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     probe.bind(("127.0.0.1", 0))
     address = probe.getsockname()
-    probe.close()
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setblocking(False)
-    sock.connect(address)
+    sock.connect(address)  # which gives it a port of its own, not that one
+    probe.close()
     found = [_outcome(lambda: sock.send(b"?"))]
     await _settle()
     found.append(_outcome(lambda: sock.recv(1)))
@@ -344,10 +349,11 @@ async def limits_and_flow_control_callbacks() -> Any:
     client, server, listening = await _pair()
     server.transport.pause_reading()
     limits = client.transport.get_write_buffer_limits()
+    paused = False
     while "pause" not in client.events:
         client.transport.write(b"x" * 100_000)
-        await asyncio.sleep(0)
-    paused = client.transport.get_write_buffer_size() > limits[1]
+        paused = client.transport.get_write_buffer_size() > limits[1]
+        await asyncio.sleep(0)  # in which the kernel may find room for more
     server.transport.resume_reading()
     while "resume" not in client.events:
         await asyncio.sleep(0.01)
