@@ -33,7 +33,7 @@ def prove(
             "-p",
             "no:cacheprovider",
             "--color=no",
-            timeout=1200 if soaking() else 120,
+            timeout=1200 if soaking() else 600,  # on a busy machine, too
         )
 
 
