@@ -48,6 +48,7 @@ def test_the_json_names_its_schema_and_everything_the_house_can_use(doctor: Doct
     expected = {
         *("user namespace", "mount namespace", "network namespace", "overlayfs", "cgroup v2"),
         *("KVM", "qemu", "libvirt", "bubblewrap", "chromium", "libfaketime"),
+        *("valgrind", "perf"),
         *("redis-server", "postgres", "etcd", "nats-server"),
         *("Python 3.11", "Python 3.12", "Python 3.13", "Python 3.14"),
     }
@@ -73,6 +74,12 @@ def test_a_program_that_is_there_but_broken_is_not_usable(doctor: Doctor, tmp_pa
     found = capabilities(doctor("--json", PATH=str(tmp_path)))["bubblewrap"]
     assert found["usable"] is False
     assert found["detail"] == "bwrap: no permissions"
+
+
+@pytest.mark.parametrize(("says", "usable"), [("4711", True), ("<not supported>", False)])
+def test_perf_is_usable_where_it_counts(doctor: Doctor, tmp_path: Path, says: str, usable: bool):
+    program(tmp_path, "perf", f"echo '{says},,instructions:u,1,100.00,,' >&2")
+    assert capabilities(doctor("--json", PATH=str(tmp_path)))["perf"]["usable"] is usable
 
 
 def test_what_is_missing_comes_with_the_package_to_install(doctor: Doctor, tmp_path: Path):

@@ -23,6 +23,7 @@ from windtunnel.bench.plan import name_of
 from windtunnel.bench.target import Reference, parse_target, target_of
 from windtunnel.core import ResourceError, UsageError
 from windtunnel.own import Scope
+from windtunnel.own.machine import perf_counts
 
 Tool = Literal["perf", "callgrind"]
 
@@ -79,7 +80,7 @@ def count_instructions(
 
 
 def _tool() -> Tool:
-    if shutil.which("perf") and _perf_counts():
+    if perf_counts():
         return "perf"
     if shutil.which("valgrind"):
         return "callgrind"
@@ -88,12 +89,6 @@ def _tool() -> Tool:
         found="no perf that counts them, and no valgrind",
         fix="apt-get install valgrind",
     )
-
-
-def _perf_counts() -> bool:
-    asked = ["perf", "stat", "-e", "instructions:u", "-x,", "--", "true"]
-    done = subprocess.run(asked, capture_output=True, text=True)
-    return done.returncode == 0 and done.stderr.partition(",")[0].strip().isdigit()
 
 
 def _count(target: Reference, name: str, calls: int, tool: Tool) -> int:

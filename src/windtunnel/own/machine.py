@@ -157,6 +157,14 @@ def _wanted() -> list[_Wanted]:
             debian="libfaketime",
             macos="libfaketime",
         ),
+        _program("valgrind", ["valgrind"], "tools", "counts of instructions")("valgrind", ""),
+        _Wanted(
+            group="tools",
+            name="perf",
+            serves="counts of instructions, faster",
+            trial=_perf,
+            debian="linux-perf, on a machine whose processor's counters can be read",
+        ),
         *map(_interpreter, ("3.11", "3.12", "3.13", "3.14")),
     ]
 
@@ -237,6 +245,23 @@ def _faketime() -> Finding:
     done = _output([sys.executable, "-I", "-c", code], env=os.environ | date)
     usable = _last_line(done.stdout) == "2001"
     return Finding(usable, detail=str(library) if usable else "it did not move the date")
+
+
+def _perf() -> Finding:
+    found = find_binary("perf")
+    if found is None:
+        return Finding(False, detail="not found")
+    usable = perf_counts()
+    return Finding(usable, detail=str(found) if usable else "it counts no instructions here")
+
+
+def perf_counts() -> bool:
+    """Whether perf is there and counts instructions: a virtual machine may have no counters."""
+    found = find_binary("perf")
+    if found is None:
+        return False
+    done = _output([str(found), "stat", "-e", "instructions:u", "-x,", "--", "true"])
+    return done.returncode == 0 and _last_line(done.stdout).partition(",")[0].strip().isdigit()
 
 
 def faketime_library() -> Path | None:
