@@ -17,7 +17,7 @@ import tiny_dialect  # noqa: F401 - it registers itself
 
 from windtunnel.core.errors import ResourceError, UsageError
 from windtunnel.models import ModelServer, Pace, Reply, serve
-from windtunnel.models.connection import Connection
+from windtunnel.models.connection import Clients, Connection
 
 HEAD = b"Host: x\r\nContent-Type: application/json\r\n"
 
@@ -187,7 +187,7 @@ def test_what_was_asked_behind_an_answer_that_is_read_slowly_is_answered_too(str
     body = json.dumps({"text": "long", "stream": stream}).encode()
     head = b"POST /tiny/say HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (HEAD, len(body))
     client = SlowReader()
-    client.protocol = Connection(core, loop, set())
+    client.protocol = Connection(core, loop, Clients())
     client.protocol.connection_made(client)
     client.protocol.data_received((head + body) * 3 + request("short"))
     writes = 1

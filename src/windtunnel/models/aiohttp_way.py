@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from windtunnel.models.connection import Connection
+from windtunnel.models.connection import Clients, Connection
 from windtunnel.models.httpcore_way import Patched
 from windtunnel.models.wiring import Opened, answering, guard
 
@@ -51,7 +51,7 @@ def connector(aiohttp: Any) -> Patched:
 
 def connected(client: Any, opened: Opened, loop: asyncio.AbstractEventLoop) -> Any:
     """Connect a client protocol to a server, and return it."""
-    server = Connection(opened.core, loop, set())
+    server = Connection(opened.core, loop, Clients())
     near, far = MemoryTransport(loop, client, opened), MemoryTransport(loop, server, opened)
     near.peer, far.peer = far, near
     server.connection_made(far)

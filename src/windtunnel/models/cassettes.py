@@ -191,17 +191,17 @@ class Cassette:
 
     def save(self) -> None:
         """Write the file."""
-        with self._lock:
-            known = list(self.interactions)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.suffix == ".json":
-            document = {"format": _FORMAT, "interactions": [_plain(one) for one in known]}
-            text = json.dumps(document, indent=1, ensure_ascii=False)
-        else:
-            text = f"format: {_FORMAT}\ninteractions:\n" + (_written(known) if known else "")
-        part = self.path.with_name(self.path.name + ".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(self.path)
+        with self._lock:  # to the end: calls at once would write over each other's file
+            known = self.interactions
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.suffix == ".json":
+                document = {"format": _FORMAT, "interactions": [_plain(one) for one in known]}
+                text = json.dumps(document, indent=1, ensure_ascii=False)
+            else:
+                text = f"format: {_FORMAT}\ninteractions:\n" + (_written(known) if known else "")
+            part = self.path.with_name(self.path.name + ".part")
+            part.write_text(text, encoding="utf-8")
+            part.replace(self.path)
 
     def _insert(self, one: Interaction) -> None:
         with self._lock:

@@ -25,6 +25,18 @@ _LINGER_NOT = struct.pack("ii", 1, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+class Clients(set["Connection"]):
+    """Those who are connected, until nobody is to be any more."""
+
+    closed = False
+
+    def drop(self) -> None:
+        """Hang up on all of them, and on who was accepted but is not heard of yet."""
+        self.closed = True
+        for one in list(self):
+            one.drop()
+
+
 class Connection(asyncio.Protocol):
     """Speaks with one client."""
 
@@ -45,9 +57,7 @@ class Connection(asyncio.Protocol):
         "_transport",
     )
 
-    def __init__(
-        self, core: ModelCore, loop: asyncio.AbstractEventLoop, open: set[Connection]
-    ) -> None:
+    def __init__(self, core: ModelCore, loop: asyncio.AbstractEventLoop, open: Clients) -> None:
         self._core = core
         self._loop = loop
         self._open = open
@@ -70,7 +80,7 @@ class Connection(asyncio.Protocol):
         # uvloop's transports and the simulated ones are asyncio's by shape, not by class.
         self._transport = cast("asyncio.Transport", transport)
         self._open.add(self)
-        if self._core.refusing:
+        if self._open.closed or self._core.refusing:
             self._no_linger()
             self.drop()
 
@@ -262,4 +272,4 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
 
-__all__ = ["Connection"]
+__all__ = ["Clients", "Connection"]

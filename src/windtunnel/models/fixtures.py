@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from windtunnel.core.seed import run_seed
-from windtunnel.models.listening import Listener, Lookout, bound
+from windtunnel.models.listening import Listener, Lookout, bound, kept, listening_again
 from windtunnel.models.pace import Pace
 from windtunnel.models.script import Script
 from windtunnel.models.server import ModelServer
@@ -67,6 +67,7 @@ class FixtureServer(ModelServer):
             if inner is None or not _simulated(inner.loop):
                 HOUSE.call(self._lookout.close)
                 self._sock.close()
+                self._kept = kept(self.host, self.port)
 
     def accept_connections(self) -> None:
         """Let clients connect again, at the same address."""
@@ -76,7 +77,8 @@ class FixtureServer(ModelServer):
             self.core.refused = False
             loop = self._loop
             if loop is None or not _simulated(loop):
-                self._sock = bound(self.host, self.port)
+                self._sock = listening_again(self._kept, self.host, self.port)
+                self._kept = None
                 self._lookout = Lookout(self.core, self._sock, HOUSE.enter())
                 HOUSE.leave()
                 HOUSE.post(self._lookout.begin)

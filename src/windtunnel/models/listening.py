@@ -14,7 +14,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from windtunnel.core.errors import ResourceError, UsageError
-from windtunnel.models.connection import Connection
+from windtunnel.models.connection import Clients, Connection
 
 if TYPE_CHECKING:
     from windtunnel.models.core import ModelCore
@@ -29,13 +29,38 @@ def bound(host: str, port: int) -> socket.socket:
     :raises ResourceError: when it cannot be had.
     :raises UsageError: when there is no such port.
     """
+    return _made(host, port, listening=True)
+
+
+def kept(host: str, port: int) -> socket.socket | None:
+    """A socket bound to that address at which nobody listens, so that clients are refused there
+    and no other process is given the port; None where one has it already."""
+    try:
+        return _made(host, port, listening=False)
+    except ResourceError:
+        return None
+
+
+def listening_again(sock: socket.socket | None, host: str, port: int) -> socket.socket:
+    """What :func:`kept` gave, listening.
+
+    :raises ResourceError: where it gave none, and the address still cannot be had.
+    """
+    if sock is None:
+        return bound(host, port)
+    sock.listen(_BACKLOG)
+    return sock
+
+
+def _made(host: str, port: int, *, listening: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setblocking(False)
         sock.bind((host, port))
-        sock.listen(_BACKLOG)
+        if listening:
+            sock.listen(_BACKLOG)
     except OverflowError:
         sock.close()
         raise UsageError("a port is a number from 0 to 65535", found=str(port)) from None
@@ -59,7 +84,7 @@ class Listener:
     def __init__(
         self, core: ModelCore, sock: socket.socket, loop: asyncio.AbstractEventLoop
     ) -> None:
-        self.connections: set[Connection] = set()
+        self.connections = Clients()
         self.loop = loop
         self._core = core
         self.sock = sock
@@ -79,21 +104,23 @@ class Listener:
         """Listen no more and drop all clients; called in the loop."""
         if self._server is not None:
             self._server.close()
-        for connection in list(self.connections):
-            connection.drop()
+        self.connections.drop()
 
 
 class Lookout:
     """Takes the connections that the loop they were meant for leaves waiting.
 
     It stands in the house's thread and sees each connection come. What is not accepted within a
-    moment is accepted here: the loop does not run yet, or is blocked by a synchronous client.
+    moment is accepted here: the loop does not run yet, or is blocked by a synchronous client. The
+    moment is given in parts, one after the other: a process that the machine did not let run for a
+    while has lost one of them, and the loop its turn in none of the others.
     """
 
-    _MOMENT_S = 0.03
+    _PART_S = 0.003
+    _PARTS = 10
 
     def __init__(self, core: ModelCore, sock: socket.socket, loop: asyncio.AbstractEventLoop):
-        self.connections: set[Connection] = set()
+        self.connections = Clients()
         self.taken = 0
         """How many connections it took."""
         self._core = core
@@ -112,7 +139,13 @@ class Lookout:
     def _seen(self) -> None:
         # Somebody knocks. Who should open gets a moment to do so.
         self._loop.remove_reader(self._sock.fileno())
-        self._timer = self._loop.call_later(self._MOMENT_S, self._open)
+        self._wait(self._PARTS)
+
+    def _wait(self, parts: int) -> None:
+        if parts:
+            self._timer = self._loop.call_later(self._PART_S, self._wait, parts - 1)
+        else:
+            self._open()
 
     def _open(self) -> None:
         while True:
@@ -140,8 +173,7 @@ class Lookout:
         elif self._sock.fileno() >= 0:
             self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
-        for one in list(self.connections):
-            one.drop()
+        self.connections.drop()
 
 
 def _at_once(work: Coroutine[Any, Any, T]) -> T:
@@ -156,4 +188,4 @@ def _at_once(work: Coroutine[Any, Any, T]) -> T:
         return result
 
 
-__all__ = ["Listener", "Lookout", "bound"]
+__all__ = ["Listener", "Lookout", "bound", "kept", "listening_again"]

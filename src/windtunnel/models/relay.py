@@ -68,7 +68,7 @@ class Relay:
         self._core = core
         self._mode = mode
         self._upstream = upstream
-        self._passing: set[threading.Thread] = set()
+        self._passing = Passing()
         self.cassette = Cassette(path)
         self.cassette.hidden = hidden
 
@@ -107,9 +107,9 @@ class Relay:
         :raises UsageError: where one has not ended by then.
         """
         deadline = WORLD_CLOCK.monotonic() + timeout_s
-        for thread in list(self._passing):
+        for thread in self._passing.threads():
             thread.join(max(0.0, deadline - WORLD_CLOCK.monotonic()))
-        if any(thread.is_alive() for thread in self._passing):
+        if self._passing.threads():
             raise UsageError(
                 "a stream of the real server has not ended", found=f"{timeout_s:g} s later"
             )
@@ -124,15 +124,34 @@ class Relay:
         return record
 
 
-def forward(
-    base: str, request: HttpRequest, record: Recorder, passing: set[threading.Thread]
-) -> Response:
+class Passing:
+    """The threads that pass streams on; calls at once begin theirs at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+
+    def begin(self, work: Callable[[], None]) -> None:
+        """Have a thread do that."""
+        thread = threading.Thread(target=work, daemon=True)
+        with self._lock:
+            self._threads = [one for one in self._threads if one.is_alive()]
+            thread.start()
+            self._threads.append(thread)
+
+    def threads(self) -> list[threading.Thread]:
+        """Those that have not ended."""
+        with self._lock:
+            return [one for one in self._threads if one.is_alive()]
+
+
+def forward(base: str, request: HttpRequest, record: Recorder, passing: Passing) -> Response:
     """Send a request to the server at ``base``. A stream is passed on frame by frame as it comes;
     anything else is waited for.
 
     :param record: told the answer when it is whole: also where the client of a stream has hung up
         before that, and not where the server did.
-    :param passing: has a thread while it passes a stream on.
+    :param passing: begins the thread that passes a stream on.
     :raises RefusedError: with status 502, where it cannot be reached.
     """
     there = urlsplit(base)
@@ -150,12 +169,7 @@ def forward(
         end = frame_end(kind)
         if end is not None:
             feed = Feed()
-            thread = threading.Thread(
-                target=lambda: _pass_on(connection, answer, feed, end, record), daemon=True
-            )
-            passing.intersection_update({one for one in passing if one.is_alive()})
-            passing.add(thread)
-            thread.start()
+            passing.begin(lambda: _pass_on(connection, answer, feed, end, record))
             return Response(answer.status, feed.chunks(), kind)
         with contextlib.closing(connection):
             data = answer.read()

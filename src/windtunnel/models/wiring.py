@@ -8,10 +8,12 @@ clients, pools and connections made earlier or kept longer see what is true now.
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from windtunnel.core.errors import ResourceError
+from windtunnel.own import forks
 
 if TYPE_CHECKING:
     from windtunnel.models.core import ModelCore
@@ -77,39 +79,47 @@ class Opened:
 
 _opened: list[Opened] = []
 _table: dict[tuple[str, int | None], Opened] = {}
+_changing = threading.Lock()
 
 
 def open_server(opened: Opened) -> None:
     """Answer for a server from now on, before those opened earlier where addresses are the same."""
     from windtunnel.models import patches
 
-    _opened.append(opened)
-    _rebuild()
-    if len(_opened) == 1:
-        patches.install()
+    with _changing:
+        _opened.append(opened)
+        _rebuild()
+        if len(_opened) == 1:
+            patches.install()
 
 
 def close_server(opened: Opened) -> None:
     """Answer for it no more."""
     from windtunnel.models import patches
 
-    if opened in _opened:
-        _opened.remove(opened)
-        _rebuild()
-        if not _opened:
-            patches.uninstall()
+    with _changing:
+        if opened in _opened:
+            _opened.remove(opened)
+            _rebuild()
+            if not _opened:
+                patches.uninstall()
 
 
 def _rebuild() -> None:
-    _table.clear()
-    for opened in _opened:
-        for address in opened.addresses():
-            _table[address] = opened
+    # Made beside the old one: other threads ask meanwhile, and what stays open stays answered.
+    global _table
+    _table = {address: opened for opened in _opened for address in opened.addresses()}
+
+
+def _forked() -> None:
+    global _changing
+    _changing = threading.Lock()
 
 
 def answering(host: str, port: int | None) -> Opened | None:
     """The server that answers for an address, None for none."""
-    return _table.get((host, port)) or _table.get((host, None))
+    table = _table
+    return table.get((host, port)) or table.get((host, None))
 
 
 def guard(host: object) -> None:
@@ -134,6 +144,8 @@ def _is_provider(name: str) -> bool:
 
 
 _SUFFIXES = (*(f".{name}" for name in PROVIDERS), "-aiplatform.googleapis.com")
+
+forks.in_child(_forked)
 
 __all__ = [
     "PROVIDERS",
