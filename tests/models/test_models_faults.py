@@ -210,9 +210,19 @@ def test_a_server_that_is_refused_has_nobody_listening_until_it_listens_again(se
     server.refuse_connections()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address, timeout=5)
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(address)  # the port stays the server's
     server.accept_connections()
     assert (server.host, server.port) == address
     assert post(server)[0] == 200
+
+
+def test_a_server_that_is_stopped_while_it_is_refused_gives_up_its_port():
+    server = serve(("tiny",)).start()
+    server.refuse_connections()
+    server.stop()
+    with socket.socket() as other:
+        other.bind((server.host, server.port))
 
 
 def test_a_plan_may_refuse_connections_for_a_while(server):

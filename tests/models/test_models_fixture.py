@@ -225,6 +225,8 @@ async def test_an_asynchronous_test_s_port_is_closed_while_connections_are_refus
             await asyncio.open_connection(*where)
         with pytest.raises(ConnectionRefusedError):  # nor does the house's thread open
             socket.create_connection(where, timeout=5)
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(where)  # nor is another process given the port
         model_server.accept_connections()
     # A client that blocks the loop is answered by the thread again.
     assert urllib.request.urlopen(f"{model_server.url}/api/version", timeout=5).status == 200

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import tiny_dialect  # noqa: F401 - it registers itself
@@ -18,6 +18,7 @@ import tiny_dialect  # noqa: F401 - it registers itself
 from windtunnel.core.errors import ResourceError, UsageError
 from windtunnel.models import ModelServer, Pace, Reply, serve
 from windtunnel.models.connection import Clients, Connection
+from windtunnel.models.listening import Lookout
 
 HEAD = b"Host: x\r\nContent-Type: application/json\r\n"
 
@@ -217,6 +218,60 @@ def test_a_client_that_hangs_up_in_the_midst_is_noted(server):
         while entry.state == "answering":
             post(other)
     assert entry.state == "aborted"
+
+
+def test_who_was_accepted_as_the_server_stopped_is_hung_up_on_when_heard_of(loop):
+    class Accepted(asyncio.Transport):
+        aborted = False
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    clients, client = Clients(), Accepted()
+    late = Connection(ModelServer(("tiny",)).core, loop, clients)
+    clients.drop()
+    late.connection_made(client)
+    assert client.aborted
+
+
+class ByHand:
+    """As much of a loop as a lookout needs; its timers go off when they are told to."""
+
+    def __init__(self) -> None:
+        self.timers: list = []
+        self.reader: Callable[[], None] | None = None
+
+    def add_reader(self, fd: int, call: Callable[[], None]) -> None:
+        self.reader = call
+
+    def remove_reader(self, fd: int) -> None:
+        self.reader = None
+
+    def call_later(self, delay: float, call: Callable, *arguments) -> None:
+        self.timers.append((call, arguments))
+
+    def create_task(self, work) -> None:
+        work.close()
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_loop_gets_several_turns_to_accept_before_the_lookout_does(opens):
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.setblocking(False)
+        loop = ByHand()
+        lookout = Lookout(ModelServer(("tiny",)).core, sock, loop)
+        lookout.begin()
+        with socket.create_connection(sock.getsockname(), timeout=60):
+            loop.reader()
+            turns = 0
+            while loop.timers:
+                turns += 1
+                if opens and turns == 5:
+                    sock.accept()[0].close()
+                call, arguments = loop.timers.pop()
+                call(*arguments)
+        lookout.close()
+    assert (turns, lookout.taken) == (10, not opens)
 
 
 def test_a_port_that_is_taken_is_one_clear_error(server):

@@ -67,7 +67,7 @@ class FixtureServer(ModelServer):
             if inner is None or not _simulated(inner.loop):
                 HOUSE.call(self._lookout.close)
                 self._sock.close()
-                self._kept = kept(self.host, self.port)
+                self._kept_port = kept(self.host, self.port)
 
     def accept_connections(self) -> None:
         """Let clients connect again, at the same address."""
@@ -77,8 +77,8 @@ class FixtureServer(ModelServer):
             self.core.refused = False
             loop = self._loop
             if loop is None or not _simulated(loop):
-                self._sock = listening_again(self._kept, self.host, self.port)
-                self._kept = None
+                self._sock = listening_again(self._kept_port, self.host, self.port)
+                self._kept_port = None
                 self._lookout = Lookout(self.core, self._sock, HOUSE.enter())
                 HOUSE.leave()
                 HOUSE.post(self._lookout.begin)

@@ -42,9 +42,9 @@ def kept(host: str, port: int) -> socket.socket | None:
 
 
 def listening_again(sock: socket.socket | None, host: str, port: int) -> socket.socket:
-    """What :func:`kept` gave, listening.
+    """What :func:`kept` gave, listening; where nothing was kept, a new one.
 
-    :raises ResourceError: where it gave none, and the address still cannot be had.
+    :raises ResourceError: when the address cannot be had.
     """
     if sock is None:
         return bound(host, port)

@@ -22,7 +22,7 @@ from windtunnel.core.errors import UsageError
 from windtunnel.core.seed import Seed
 from windtunnel.models.core import ModelCore
 from windtunnel.models.dialects import ALL
-from windtunnel.models.listening import Listener, bound, kept, listening_again
+from windtunnel.models.listening import Listener, kept, listening_again
 from windtunnel.models.thread import HOUSE
 from windtunnel.models.verbs import Verbs
 from windtunnel.models.wiring import Opened, close_server, open_server
@@ -75,7 +75,7 @@ class ModelServer(Verbs):
         self._wanted_port = port
         self._port: int | None = None
         self._listener: Listener | None = None
-        self._kept: socket.socket | None = None  # the port, while nobody is let in
+        self._kept_port: socket.socket | None = None  # the port, while nobody is let in
         self._in_house = False
         self._opened: Opened | None = None
         self._loopback = True
@@ -121,10 +121,8 @@ class ModelServer(Verbs):
             loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
             loop = None
-        if self._kept is None:
-            sock = bound(self.host, self._wanted_port)
-        else:
-            sock, self._kept = listening_again(self._kept, self.host, self._wanted_port), None
+        sock = listening_again(self._kept_port, self.host, self._wanted_port)
+        self._kept_port = None
         self._port = sock.getsockname()[1]
         if loop is not None:
             self._listener = Listener(self.core, sock, loop)
@@ -141,9 +139,9 @@ class ModelServer(Verbs):
     def stop(self: S) -> S:
         """Listen no more, and drop all clients. Does nothing where it does not listen."""
         self.close_in_process()
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
+        if self._kept_port is not None:
+            self._kept_port.close()
+            self._kept_port = None
         listener, self._listener = self._listener, None
         if listener is None:
             return self
@@ -166,7 +164,7 @@ class ModelServer(Verbs):
             port = self.port
             self.stop()
             self._wanted_port, self._opened = port, opened
-            self._kept = kept(self.host, port)
+            self._kept_port = kept(self.host, port)
 
     def accept_connections(self) -> None:
         """Let them connect again."""
