@@ -7,7 +7,9 @@ import base64
 import gzip
 import json
 import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -17,7 +19,7 @@ from tiny_dialect import asked, said, sent
 from windtunnel.core.errors import UsageError
 from windtunnel.core.seed import Seed
 from windtunnel.models import ModelServer, Recorded, serve
-from windtunnel.models.cassettes import canonical, key_of
+from windtunnel.models.cassettes import Cassette, canonical, key_of
 from windtunnel.models.protocol import Message, ModelCall, ToolCall, ToolResult
 
 SECRET = "sk-proj-abcdefghijklmnopqrstuvwx"
@@ -146,6 +148,30 @@ def test_calls_at_once_each_have_the_answer_to_what_they_asked(real, server, tmp
     real.stop()
     assert asyncio.run(all_at_once()) == recorded
     assert all(answer == f"answer to {text}" for text, answer in recorded)
+
+
+def test_calls_at_once_are_written_to_a_json_file_one_after_the_other(tmp_path, monkeypatch):
+    write, writing = Path.write_text, []
+
+    def slowly(path: Path, *text, **more) -> int:
+        writing.append(path)
+        assert len(writing) == 1
+        time.sleep(0.01)  # in which another could begin
+        written = write(path, *text, **more)
+        writing.clear()
+        return written
+
+    monkeypatch.setattr(Path, "write_text", slowly)
+    cassette = Cassette(tmp_path / "c.json")
+    core = ModelServer(("tiny",)).core
+
+    def add(text: str) -> None:
+        cassette.add(core.read(asked(text)), 200, "application/json", b'{"text": "x"}')
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, "abcdefgh"))
+    found = [one.asked["messages"][0]["text"] for one in Cassette(cassette.path).interactions]
+    assert sorted(found) == list("abcdefgh")
 
 
 def test_a_call_is_known_by_what_it_says_and_not_by_its_identifiers():

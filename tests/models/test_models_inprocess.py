@@ -16,7 +16,7 @@ import pytest
 import tiny_dialect  # noqa: F401 - it registers itself
 
 from windtunnel.models import ModelServer, Pace, serve
-from windtunnel.models.wiring import EgressError
+from windtunnel.models.wiring import EgressError, Opened, answering, close_server, open_server
 
 URL = "https://api.tiny.example/tiny/say"
 HELLO = {"text": "hello"}
@@ -287,6 +287,26 @@ def test_nothing_is_left_in_the_libraries_when_the_last_server_is_closed():
     assert httpx.HTTPTransport.handle_request is not before[0]
     other.stop()
     assert (httpx.HTTPTransport.handle_request, socket.getaddrinfo) == before
+
+
+def test_what_is_open_stays_answered_while_another_server_is_opened_and_closed(server):
+    first, seen = answering("api.tiny.example", 443), []
+
+    class Asking(Opened):
+        """Asks, as another thread might, in the midst of the change."""
+
+        def addresses(self) -> Iterator[tuple[str, int | None]]:
+            seen.append(answering("api.tiny.example", 443))
+            yield ("other.example", None)
+            seen.append(answering("api.tiny.example", 443))
+
+    other = Asking(server.core)
+    open_server(other)
+    third = ModelServer(("openai",)).open_in_process()  # the table is made anew again
+    third.stop()
+    close_server(other)
+    assert len(seen) == 6
+    assert set(seen) == {first}
 
 
 def test_what_was_patched_over_ours_meanwhile_is_left_as_it_is(monkeypatch, server):

@@ -16,6 +16,7 @@ import pytest
 
 from windtunnel.models import ModelServer, serve
 from windtunnel.models.cassettes import Cassette
+from windtunnel.models.relay import Passing
 
 FRAMES = [
     b'data: {"choices": [{"index": 0, "delta": {"content": "%b"}}]}\n\n' % word
@@ -153,6 +154,27 @@ def test_a_client_that_hangs_up_leaves_a_whole_recording(server, upstream, tmp_p
     upstream.go_on.set()
     relay.wait()
     assert Cassette(path).interactions[0].body == [frame.decode() for frame in FRAMES]
+
+
+def test_streams_that_begin_at_once_are_all_waited_for():
+    passing, end, begun = Passing(), threading.Event(), threading.Barrier(9)
+
+    def stream() -> None:
+        begun.wait(WAIT_S)
+        end.wait(WAIT_S)
+
+    beginners = [threading.Thread(target=passing.begin, args=(stream,)) for _ in range(8)]
+    for each in beginners:
+        each.start()
+    begun.wait(WAIT_S)
+    for each in beginners:
+        each.join()
+    threads = passing.threads()
+    assert len(threads) == 8
+    end.set()
+    for each in threads:
+        each.join()
+    assert passing.threads() == []
 
 
 def test_events_that_end_with_carriage_returns_are_recorded_as_they_came(server, tmp_path):
