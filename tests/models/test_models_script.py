@@ -6,7 +6,7 @@ import json
 import os
 import random
 import re
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import jsonschema
@@ -393,20 +393,51 @@ def test_a_file_that_changes_is_read_again_and_a_wrong_one_leaves_the_scripts_as
     path.write_text("- {on: {text: hello}, reply: one}")
     file = server.load(path)
     assert answer(server) == "one"
-    _rewrite(path, "- {on: {text: hello}, reply: two}")
+    path.write_text("- {on: {text: hello}, reply: two}")
     assert answer(server) == "two"
-    _rewrite(path, "- {on: {texd: hello}, reply: three}")
+    path.write_text("- {on: {texd: hello}, reply: three}")
     assert answer(server) == "two"
     assert "did you mean text?" in str(file.problem)
-    _rewrite(path, "- {on: {text: hello}, reply: four}")
+    path.write_text("- {on: {text: hello}, reply: four}")
     assert answer(server) == "four"
     assert file.problem is None
+    path.unlink()
+    assert answer(server) == "four"
+    assert "cannot be read" in str(file.problem)
+    path.write_text("")  # as it is when another program has begun to write it
+    assert answer(server) == "four"
+    path.write_text("- {on: {text: hello}, reply: five}")
+    assert answer(server) == "five"
+    assert file.problem is None
+    assert file.count == len(server.core.scripts) == 1
 
 
-def _rewrite(path: Path, text: str) -> None:
-    before = path.stat().st_mtime_ns
-    path.write_text(text)
-    os.utime(path, ns=(before + 10**9, before + 10**9))
+def test_a_file_that_is_written_twice_within_a_tick_is_read_twice(tmp_path):
+    server = ModelServer(("tiny",), clock=Ticking())
+    path = tmp_path / "scripts.yaml"
+    for word in ("one", "two"):
+        path.write_text(f"- {{on: {{text: hello}}, reply: {word}}}")
+        os.utime(path, ns=(10**18, 10**18))
+        if word == "one":
+            server.load(path)
+        assert answer(server) == word
+
+
+def test_a_file_is_read_again_by_one_of_the_threads_that_ask(tmp_path):
+    server = ModelServer(("tiny",), clock=Ticking())
+    path = tmp_path / "scripts.yaml"
+    path.write_text("- {on: {text: hello}, reply: one}")
+    file, told = server.load(path), []
+
+    def asks_meanwhile(file: ScriptFile) -> None:
+        told.append(file.count)
+        with ThreadPoolExecutor(1) as pool:  # whose look finds that another is at it
+            told.append(pool.submit(answer, server).result())
+
+    file.on_reload = asks_meanwhile
+    path.write_text("- {on: {text: hello}, reply: two}")
+    assert answer(server) == "two"
+    assert told == [1, "two"]
 
 
 @pytest.mark.parametrize(

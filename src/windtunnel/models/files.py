@@ -24,6 +24,7 @@ import functools
 import importlib
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,9 +57,17 @@ def read(path: Path) -> Any:
     :raises UsageError: when it cannot be read, or is neither.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     except OSError as error:
         raise UsageError("a file of scripts cannot be read", found=str(error)) from None
+    return _parsed(path, data)
+
+
+def _parsed(path: Path, data: bytes) -> Any:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not text in UTF-8", found=str(error)) from None
     try:
         if path.suffix == ".json":
             return json.loads(text)
@@ -110,8 +119,9 @@ class ScriptFile:
         self.path = Path(path)
         self._core = core
         self._scripts: list[Script] = []
-        self._seen: tuple[int, int] = (0, 0)
+        self._seen: bytes | None = None
         self._looked = 0.0
+        self._looking = threading.Lock()
         self.problem: UsageError | None = None
         """Why the file as it is now is not in use; the scripts read before then still are."""
         self.on_reload: Callable[[ScriptFile], None] | None = None
@@ -120,8 +130,12 @@ class ScriptFile:
 
     def load(self) -> None:
         """Read the file, and have its scripts instead of those it had before."""
-        self._seen = self._stamp()
-        document = read(self.path)
+        try:
+            self._seen = self.path.read_bytes()
+        except OSError as error:
+            self._seen = None
+            raise UsageError("a file of scripts cannot be read", found=str(error)) from None
+        document = _parsed(self.path, self._seen)
         made = _Reader(self.path, self._core)
         try:
             made.document(document)
@@ -133,12 +147,20 @@ class ScriptFile:
         self._scripts = made.scripts
 
     def look(self) -> None:
-        """Read the file again if it has changed; called before each request."""
+        """Read the file again if it has changed; called before each request, in any thread."""
         now = self._core.clock.monotonic()
-        if now - self._looked < _LOOKED_S:
+        if now - self._looked < _LOOKED_S or not self._looking.acquire(blocking=False):
             return
-        self._looked = now
-        if self._stamp() == self._seen:
+        try:
+            self._looked = now
+            self._look()
+        finally:
+            self._looking.release()
+
+    def _look(self) -> None:
+        # Its bytes, and not its time and size: they are the same where it is written twice within
+        # a tick of the file system's clock. An empty file is about to be written.
+        if self._data() in (self._seen, b""):
             return
         try:
             self.load()
@@ -153,12 +175,11 @@ class ScriptFile:
         """How many scripts of it are in use."""
         return len(self._scripts)
 
-    def _stamp(self) -> tuple[int, int]:
+    def _data(self) -> bytes | None:
         try:
-            found = self.path.stat()
+            return self.path.read_bytes()
         except OSError:
-            return 0, 0
-        return found.st_mtime_ns, found.st_size
+            return None
 
 
 class _Reader:
