@@ -6,10 +6,12 @@ import os
 import subprocess
 import threading
 
+import pytest
 import worlds
 
 from windtunnel.sim import World
 from windtunnel.sim.fence import Census
+from windtunnel.sim.fence.census import children
 
 
 def test_nothing_changed_is_nothing_to_say() -> None:
@@ -76,3 +78,21 @@ def test_a_native_thread_is_found_by_the_kernels_own_list() -> None:
     assert len(found) == 1
     assert found[0].startswith("thread left running: native, ")
     assert before.changes() == []
+
+
+def test_a_thread_that_ends_while_children_are_counted_hides_none_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listed, gone = os.listdir, ["7"]  # a number that no thread of this process has
+
+    def with_one_that_has_ended(path: str) -> list[str]:
+        return [gone.pop(), *listed(path)] if gone and path == "/proc/self/task" else listed(path)
+
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        monkeypatch.setattr(os, "listdir", with_one_that_has_ended)
+        assert child.pid in {int(pid) for each in children() for pid in each.split()}
+    finally:
+        child.kill()
+        child.wait()
+    assert gone == []

@@ -109,9 +109,24 @@ def _descriptors() -> dict[int, str]:
 
 
 def _children() -> frozenset[int]:
-    found: set[int] = set()
-    with contextlib.suppress(OSError):
-        for number in os.listdir(_TASKS):
-            with open(f"{_TASKS}/{number}/children") as file:
-                found.update(int(pid) for pid in file.read().split())
-    return frozenset(found)
+    return frozenset(int(pid) for each in children() for pid in each.split())
+
+
+def children() -> list[str]:
+    """The child processes of each thread, as the kernel writes them; none where it does not tell.
+
+    A thread that ends meanwhile cannot be asked any more, and leaves its children to another, which
+    may have been asked already: then all are asked again.
+    """
+    for _ in range(100):
+        try:
+            return [_children_of(number) for number in os.listdir(_TASKS)]
+        except OSError:
+            if not os.path.exists(f"{_TASKS}/{os.getpid()}/children"):
+                break
+    return []
+
+
+def _children_of(number: str) -> str:
+    with open(f"{_TASKS}/{number}/children") as file:
+        return file.read()
