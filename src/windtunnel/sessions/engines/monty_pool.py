@@ -63,11 +63,14 @@ class Worker:
         if self not in _out:
             return
         _out.discard(self)
-        if usable and not _workers.may_keep_another():
+        kept = usable and _workers.may_keep_another()
+        if usable and not kept:
             self.kill()
         # That it is gone is told by exceptions of several types.
         with contextlib.suppress(Exception):
             self.session.__exit__(None, None, None)
+        if kept:
+            _workers.came_back()
 
 
 class _Workers:
@@ -77,23 +80,31 @@ class _Workers:
         self.pool: pydantic_monty.Monty | None = None
         self._mutex = threading.Lock()
         self._idle = 0
+        self._coming_back = 0
         self._recorded: dict[ProcessIdentity, int] = {}
 
     def checkout(self, limits: pydantic_monty.ResourceLimits) -> pydantic_monty.MontySession:
         with self._mutex:
             if self.pool is None:
                 self.pool = _started()
+            # One on its way back is not to be had yet: the pool starts another.
             self._idle = max(0, self._idle - 1)
         session = self.pool.checkout(limits=limits, os_policy={"sleep": "call_host"})
         session.__enter__()
         return session
 
     def may_keep_another(self) -> bool:
-        """Whether one more may wait idle; counts it where it may."""
+        """Whether one more may wait idle; where it may, it is on its way back."""
         with self._mutex:
-            fits = self._idle < _KEPT_IDLE
-            self._idle += fits
+            fits = self._idle + self._coming_back < _KEPT_IDLE
+            self._coming_back += fits
             return fits
+
+    def came_back(self) -> None:
+        """One that was on its way back waits idle."""
+        with self._mutex:
+            self._coming_back -= 1
+            self._idle += 1
 
     def put_on_record(self, worker: ProcessIdentity) -> None:
         """Have the next run end it, should this process be killed while it is busy."""
@@ -115,7 +126,8 @@ class _Workers:
         for worker in list(_out):
             worker.give_back()
         with self._mutex:
-            pool, self.pool, self._idle = self.pool, None, 0
+            pool, self.pool = self.pool, None
+            self._idle = self._coming_back = 0
             if pool is not None:
                 pool.__exit__(None, None, None)
             while self._recorded:
