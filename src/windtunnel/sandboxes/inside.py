@@ -57,7 +57,7 @@ class Interrupts:
         if self.held:
             self._pending = True
         else:
-            self.held = True  # one request, one exception
+            self.held, self._pending = True, False  # one request, one exception
             raise KeyboardInterrupt
 
     def hold(self) -> bool:
@@ -71,10 +71,10 @@ class Interrupts:
         """Let it come from here on, also one that came meanwhile; not where it ``was_held``."""
         if was_held or threading.get_ident() != self._main:
             return
+        self.held = False  # first: one that comes between the two lines is not overlooked
         if self._pending:
-            self._pending = False
+            self.held, self._pending = True, False
             raise KeyboardInterrupt
-        self.held = False
 
     def forget(self) -> None:
         """Drop one that came too late."""

@@ -126,18 +126,24 @@ def waited_for(job: Job) -> ExecResult | None:
     results: SimpleQueue[tuple[ExecResult | None, BaseException | None]] = SimpleQueue()
     context = contextvars.copy_context()
     context.run(_forget_the_loop)
+    started = threading.Event()
 
     def run() -> None:
+        started.set()
         try:
             results.put((context.run(job.run), None))
         except BaseException as error:
             results.put((None, error))
 
-    _threads.run(run)
     try:
+        _threads.run(run)
         in_time = _wait(job.finished, job.longest_s)
     except BaseException:
-        job.stop()
+        job.interrupt()
+        if started.is_set():
+            job.stop()
+        else:  # where it begins yet, it ends at once
+            job.release()
         raise
     if not in_time:
         job.stop()

@@ -16,7 +16,7 @@ from windtunnel.sessions.protocol import ExecResult, Guest, HostCall, Limits, Ti
 GRACE_S = 2.0
 """How long after its time limit a guest that is ended may take to be gone, and after that a host
 function that it called."""
-_AGAIN_S = 0.02
+AGAIN_S = 0.02
 
 Work = Callable[[Guest, HostCall, Limits], ExecResult]
 AwaitHere = Callable[[Awaitable[Any], float | None], Any]
@@ -59,6 +59,7 @@ class Job:
         self._calling = ""
         self._interrupted = False
         self._left_alone = False
+        self._result: ExecResult | None = None
 
     @property
     def longest_s(self) -> float | None:
@@ -72,27 +73,31 @@ class Job:
         try:
             if self._interrupted:
                 return ExecResult(ok=False, error="interrupted", error_type="InterruptedError")
-            return _bounded(self._work(self._guest, self._call, self._limits), self._limits)
+            result = _bounded(self._work(self._guest, self._call, self._limits), self._limits)
+            self._result = result
+            return result
         finally:
             _jobs.reset(token)
             with self._mutex:
                 self.finished.set()
             if self._left_alone:
-                self._guest.close()
-            self.release()
+                self._guest.close()  # whoever left it releases, with another guest in its place
+            else:
+                self.release()
 
     def interrupt(self) -> None:
         """End what the guest runs; a host function that it waits for is not ended by that."""
         self._interrupted = True
-        if not self.finished.is_set():
-            self._guest.interrupt()
+        with self._mutex:  # so that it is not the next one's run that is ended
+            if not self.finished.is_set():
+                self._guest.interrupt()
 
     def stop(self) -> None:
         """:meth:`interrupt`, and wait for its end, at most :data:`GRACE_S`."""
         until = REAL_CLOCK.monotonic() + GRACE_S
         while REAL_CLOCK.monotonic() < until:
             self.interrupt()  # again: the first may have come before the guest began
-            if self.finished.wait(_AGAIN_S):
+            if self.finished.wait(AGAIN_S):
                 return
 
     def release(self) -> None:
@@ -102,21 +107,21 @@ class Job:
         if release is not None:
             release()
 
-    def abandoned(self) -> ExecResult:
-        """Leave the guest to the thread, which does not come back, and the session to others.
-
-        :returns: the result of that: a host function holds the thread.
-        """
+    def leave_alone(self) -> bool:
+        """Leave the guest to the thread, where that has not come back; whether it has not."""
         with self._mutex:
             self._left_alone = not self.finished.is_set()
-        if not self._left_alone:
-            self._guest.close()
-        self.release()
+            return self._left_alone
+
+    def late(self) -> ExecResult:
+        """The result of a run whose thread did not come back in time."""
+        if self._result is not None and not self._result.ok and not self._left_alone:
+            return self._result  # it came a little later
         what = f"the host function {self._calling} did" if self._calling else "its thread did"
+        then = "; its process was ended and its names are lost" if self._left_alone else " in time"
         return ExecResult(
             ok=False,
-            error=f"it ran longer than {self._limits.timeout_s:g} s and {what} not return; its"
-            " process was ended and its names are lost",
+            error=f"it ran longer than {self._limits.timeout_s:g} s and {what} not return{then}",
             error_type="TimeoutError",
             timings=Timings(run_s=REAL_CLOCK.monotonic() - self._began),
         )

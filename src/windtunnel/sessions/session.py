@@ -7,13 +7,12 @@ import contextlib
 import dataclasses
 import math
 import threading
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.clock import REAL_CLOCK, Clock
 from windtunnel.core.errors import UsageError
-from windtunnel.sessions import works
+from windtunnel.sessions import unclosed, works
 from windtunnel.sessions.asked import BOUNDED, Asked
 from windtunnel.sessions.callbacks import MISSING, Callback, Callbacks, OnError
 from windtunnel.sessions.capabilities.context import CapabilityContext
@@ -22,13 +21,14 @@ from windtunnel.sessions.closing import Closes
 from windtunnel.sessions.errors import GuestError, SessionClosedError
 from windtunnel.sessions.holding import by_name, for_this_alone, held_as, narrowed
 from windtunnel.sessions.hosting import HostFunction
-from windtunnel.sessions.job import GRACE_S, Job, Work, inside
+from windtunnel.sessions.job import AGAIN_S, GRACE_S, Job, Work, inside
 from windtunnel.sessions.protocol import (
     Engine,
     ExecRecord,
     ExecResult,
     Grants,
     Guest,
+    HostCall,
     Limits,
 )
 from windtunnel.sessions.turns import Turns
@@ -84,6 +84,8 @@ class EngineSession(Closes):
         self._job: Job | None = None
         self._history: collections.deque[tuple[float, ExecRecord]]
         self._history = collections.deque(maxlen=HISTORY_KEPT)
+        self._since = 0.0
+        """When it was reset; what had its turn before is not remembered."""
         self._closed = False
         self._memory_mb = 0.0
         self._mutex = threading.Lock()
@@ -207,13 +209,11 @@ class EngineSession(Closes):
 
     async def reset(self) -> None:
         """Forget every name and the history; capabilities stay."""
-        await self._awaited(RESET, "", works.resetting)
-        self._forget()
+        await self._awaited(RESET, "", self._resetting)
 
     def reset_sync(self) -> None:
         """:meth:`reset`, blocking."""
-        self._waited_for(RESET, "", works.resetting)
-        self._forget()
+        self._waited_for(RESET, "", self._resetting)
 
     async def close(self) -> None:
         """End the guest and what it runs. Twice is allowed."""
@@ -336,10 +336,14 @@ class EngineSession(Closes):
 
     def _ended(self, job: Job, asked: Asked, result: ExecResult | None) -> ExecResult:
         if result is None:
-            # A host function does not return. Its thread keeps the old guest until it does.
-            self._finalizer.detach()
-            self._have(self._engine(tuple(self._functions)))
-            result = job.abandoned()
+            if job.leave_alone():
+                # A host function does not return. Its thread keeps the old guest until it does.
+                try:
+                    self._finalizer.detach()
+                    self._have(self._engine(tuple(self._functions)))
+                finally:
+                    job.release()
+            result = job.late()
         if asked.use is not None:
             asked.use.charge(cpu_s=result.timings.run_s)
         timings = dataclasses.replace(
@@ -362,20 +366,28 @@ class EngineSession(Closes):
         at = asked.began or _now()  # it may be given up before its turn comes
         later: list[tuple[float, ExecRecord]] = []
         with self._mutex:
+            if at < self._since:
+                return
             # Whose turn came next may have been told of its end before this one was.
             while self._history and self._history[-1][0] > at:
                 later.append(self._history.pop())
             self._history.extend([(at, record), *reversed(later)])
 
-    def _forget(self) -> None:
-        self._history.clear()
-        self._memory_mb = 0.0
+    def _resetting(self, guest: Guest, host: HostCall, limits: Limits) -> ExecResult:
+        """Forget, while nobody else has the turn: what comes after is not forgotten with it."""
+        result = works.resetting(guest, host, limits)
+        with self._mutex:
+            if guest is self._guest:  # not one that was given up on
+                self._history.clear()
+                self._since = _now()
+                self._memory_mb = 0.0
+        return result
 
     def _have(self, guest: Guest) -> None:
         self._guest = guest
         self._memory_mb = 0.0
         # For a session that nobody closes: its process must not outlive it.
-        self._finalizer = weakref.finalize(self, guest.close)
+        self._finalizer = unclosed.watch(self, guest)
 
     def _begin_to_close(self) -> bool:
         with self._mutex:
@@ -390,8 +402,14 @@ class EngineSession(Closes):
         came = threading.Event()
         ticket = self._turns.take(came.set)
         if ticket is not None:
-            came.wait(GRACE_S)
-        self._finalizer()
+            until = _now() + GRACE_S
+            while not came.wait(AGAIN_S):
+                if self._job is not None:
+                    self._job.interrupt()  # again: the first may have come before the guest began
+                if _now() >= until:
+                    break
+        if self._finalizer.detach() is not None:
+            self._guest.close()
         if ticket is None or came.is_set():
             self._turns.leave()
         else:
