@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 
 import httpx
@@ -44,6 +45,11 @@ async def test_every_seed_begins_with_what_the_fixtures_said(scripted):
             found.append(answer.json()["choices"][0]["message"]["content"])
     assert found == ["first", "second"]
     assert scripted.request_count == 2
+
+
+@wt.simulated(seeds=3)
+async def test_each_seed_has_its_own_server_and_none_of_those_before(model_server):
+    assert [frame.function for frame in inspect.stack()].count("during") == 1
 
 
 @wt.simulated(seeds=2)

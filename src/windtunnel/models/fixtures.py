@@ -50,7 +50,8 @@ class FixtureServer(ModelServer):
     def leave_port(self) -> None:
         """Give the address up."""
         if self._lookout is not None:
-            HOUSE.post(self._lookout.close)  # which has a descriptor of its own
+            # Waited for: in the test that comes next a descriptor would go that this one had.
+            HOUSE.call(self._lookout.close)
             HOUSE.leave()
             self._sock.close()
             self._lookout = None
@@ -151,10 +152,11 @@ def model_server(request: pytest.FixtureRequest) -> Iterator[FixtureServer]:
     _prepare(config)
     item: Any = request.node
     server = FixtureServer(run_seed().child(item.nodeid))
-    asynchronous = inspect.iscoroutinefunction(getattr(item, "obj", None))
+    body: Any = getattr(item, "obj", None)
+    asynchronous = inspect.iscoroutinefunction(body)
     if asynchronous:
         server.take_port()
-        item.obj = _within(item.obj, server)
+        item.obj = _within(body, server)
     else:
         server.start()
     # In a simulated test the server's own address is one of the simulated network's.
@@ -171,6 +173,8 @@ def model_server(request: pytest.FixtureRequest) -> Iterator[FixtureServer]:
         yield server
     finally:
         _restore_environment(before)
+        if asynchronous:
+            item.obj = body  # of the next seed or attempt, which has a server of its own
         server.close_in_process()
         server.leave_port()
         server.stop()
