@@ -31,7 +31,7 @@ class Headcount:
         global _last
         numbers = _numbers()
         if _last is None or _last[0] != numbers:
-            _last = numbers, Census.take()
+            _last = _census_of(numbers)
         return cls(*_last)
 
     def since(self) -> tuple[list[str], list[str]]:
@@ -44,6 +44,18 @@ class Headcount:
         lines = [line for line in self._census.changes() if not line.startswith(known)]
         files = [line for line in lines if line.startswith("descriptor") and " -> /" in line]
         return [line for line in lines if line not in files], files
+
+
+def _census_of(numbers: frozenset[str]) -> tuple[frozenset[str], Census]:
+    """A census, and the numbers that it is of: another thread may close or open something just
+    then, and the census is kept for all tests that begin with the same numbers."""
+    census = Census.take()
+    for _ in range(100):
+        before, numbers = numbers, _numbers()
+        if numbers == before:
+            break
+        census = Census.take()
+    return numbers, census
 
 
 def _numbers() -> frozenset[str]:
