@@ -89,6 +89,7 @@ class ProcessCell:
         self._received = bytearray()
         self._printed = bytearray()
         self._sending = threading.Lock()
+        self._reading = threading.RLock()
         self._ending = threading.RLock()
         self._awake, self._waker = os.pipe()
         self._poll = select.poll()
@@ -117,7 +118,11 @@ class ProcessCell:
         """Send a message whole; see :class:`windtunnel.sandboxes.Cell`."""
         deadline = None if timeout_s is None else REAL_CLOCK.monotonic() + timeout_s
         rest = memoryview(struct.pack("<I", len(message)) + message)
-        with self._sending:
+        # Another message may be on its way, for ever where the cell does not take it.
+        left = -1 if timeout_s is None else min(max(timeout_s, 0), threading.TIMEOUT_MAX)
+        if not self._sending.acquire(timeout=left):
+            raise _not_taken()
+        try:
             while rest:
                 try:
                     rest = rest[self._channel.send(rest) :]
@@ -125,17 +130,28 @@ class ProcessCell:
                     self._until_writable(deadline)
                 except OSError as error:
                     raise _died("it no longer takes messages") from error
+        finally:
+            self._sending.release()
 
     def _until_writable(self, deadline: float | None) -> None:
         left = None if deadline is None else deadline - REAL_CLOCK.monotonic()
         if left is not None and left <= 0:
-            raise TimeoutError("the cell does not take the message")
+            raise _not_taken()
+        number = self._channel.fileno()
+        if number < 0:  # closed meanwhile
+            raise _died("it no longer takes messages")
         poll = select.poll()
-        poll.register(self._channel.fileno(), select.POLLOUT)
+        poll.register(number, select.POLLOUT)
         poll.poll(None if left is None else left * 1000)
 
     def receive(self, timeout_s: float | None = None) -> bytes | None:
         """The next message or None; see :class:`windtunnel.sandboxes.Cell`."""
+        with self._reading:
+            if self._closed:
+                raise _died("it was closed")
+            return self._next(timeout_s)
+
+    def _next(self, timeout_s: float | None) -> bytes | None:
         message = self._take()
         if message is not None:
             return message
@@ -188,8 +204,8 @@ class ProcessCell:
 
     def take_output(self) -> bytes:
         """What it printed since last asked, all that it wrote before its last message too."""
-        with contextlib.suppress(KeyError):
-            for _ in range(_PIPE_READS):
+        with self._reading, contextlib.suppress(KeyError):
+            for _ in range(0 if self._closed else _PIPE_READS):
                 if not self._read_output():
                     break
         printed, self._printed = bytes(self._printed), bytearray()
@@ -245,13 +261,20 @@ class ProcessCell:
             if self._closed:
                 return
             self.kill()
-            self._closed = True
-            self._life.close()
-            self._channel.close()
-            for fd in (self._output, self._awake, self._waker):
-                os.close(fd)
+            # Whoever waits for a message of it is told by now that it is gone. Before they have
+            # let go, a number could become another file's under them.
+            with self._reading if self._owner == os.getpid() else contextlib.nullcontext():
+                self._closed = True
+                self._life.close()
+                self._channel.close()
+                for fd in (self._output, self._awake, self._waker):
+                    os.close(fd)
         if self._owner == os.getpid():
             self._give_back()
+
+
+def _not_taken() -> TimeoutError:
+    return TimeoutError("the cell does not take the message")
 
 
 def _died(found: str) -> CellDiedError:

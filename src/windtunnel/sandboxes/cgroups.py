@@ -134,11 +134,14 @@ class Groups:
         return CellGroup(made)
 
     def close(self) -> None:
-        """Remove them. The cells are gone."""
-        for (_tree, _counted, folder), entry in zip(self._folders, self._entries, strict=True):
-            if _remove(folder):  # else it stays listed for the reaper
+        """Remove them. The cells are gone; where one was not, the next call removes its group."""
+        left = []
+        for folder, entry in zip(self._folders, self._entries, strict=True):
+            if _remove(folder[2]):
                 inventory.current().drop(entry)
-        self._folders, self._entries = [], []
+            else:  # it stays listed for the reaper
+                left.append((folder, entry))
+        self._folders, self._entries = [one for one, _ in left], [entry for _, entry in left]
 
 
 class CellGroup:

@@ -85,10 +85,11 @@ class ProcessSandbox:
 
     def _settled(self) -> Tier:
         self._own()
-        if self._tier is None:
-            self._spare = self._first(_DEFAULT)
-        assert self._tier is not None
-        return self._tier
+        with self._starting:
+            if self._tier is None:
+                self._spare = self._first(_DEFAULT)
+            assert self._tier is not None
+            return self._tier
 
     def start(self, limits: CellLimits = _DEFAULT) -> ProcessCell:
         """A fresh cell; a few milliseconds where a zygote runs.
@@ -98,9 +99,7 @@ class ProcessSandbox:
         self._own()
         with self._starting:
             if self._closed:
-                raise SandboxError(
-                    "the sandbox is closed", found="close() before", fix="make another"
-                )
+                raise _closed()
             if self._spare is not None and limits == _DEFAULT:
                 cell, self._spare = self._spare, None
                 return cell
@@ -136,8 +135,14 @@ class ProcessSandbox:
     def _start(self, tier: Tier, limits: CellLimits) -> ProcessCell:
         cell = self._forked(tier, limits) if tier.forks else self._alone(tier, limits)
         with self._starting:
-            self._cells = {known for known in self._cells if not known.closed} | {cell}
-        return cell
+            if not self._closed:
+                self._cells = {known for known in self._cells if not known.closed} | {cell}
+                return cell
+        cell.close()  # who closed the sandbox did not know of it
+        with self._starting:
+            if self._groups is not None:
+                self._groups.close()
+        raise _closed()
 
     def _forked(self, tier: Tier, limits: CellLimits) -> ProcessCell:
         try:
@@ -213,6 +218,8 @@ class ProcessSandbox:
 
     def _awake(self, tier: Tier) -> Interpreter:
         with self._starting:
+            if self._closed:
+                raise _closed()
             if self._zygote is None or not self._zygote.running:
                 self._end_zygote()
                 self._zygote = Interpreter(tier, self._program, _DEFAULT)
@@ -275,6 +282,10 @@ class _Slot:
         """It ends when nobody is at the other end."""
         self.control.close()
         self.group.remove()
+
+
+def _closed() -> SandboxError:
+    return SandboxError("the sandbox is closed", found="close() before", fix="make another")
 
 
 @contextlib.contextmanager

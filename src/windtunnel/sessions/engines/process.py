@@ -69,6 +69,7 @@ class ProcessGuest:
         self._given = sandbox
         self._cell: Cell | None = None
         self._interrupted = False
+        self._asked_to_stop = False
         self._active = False
         self._running = threading.Lock()
         self._state = threading.Lock()
@@ -147,6 +148,8 @@ class ProcessGuest:
                 raise
             finally:
                 self._set_active(False)
+                if self._closed:  # meanwhile; it may have come before the cell
+                    self._end_cell()
 
     def _set_active(self, active: bool) -> None:
         with self._state:
@@ -158,10 +161,13 @@ class ProcessGuest:
             died = self._start(limits)
             if died is not None:
                 return died
-        assert self._cell is not None
+        cell = self._cell
+        if cell is None:
+            raise SessionClosedError("the guest was closed")
         started = REAL_CLOCK.monotonic()
-        run = _Run(self._cell, limits, host, lambda: self._interrupted)
-        result = run.result(command)
+        run = _Run(cell, limits, host, lambda: self._interrupted)
+        result = run.result(command, after_a_stop=self._asked_to_stop)
+        self._asked_to_stop = run.asked_to_stop
         if run.lost:
             self._end_cell()
         ended = REAL_CLOCK.monotonic()
@@ -177,6 +183,7 @@ class ProcessGuest:
             cell.close()
             return result
         self._cell = cell
+        self._asked_to_stop = False
         return None
 
 
@@ -184,6 +191,7 @@ class _Run:
     """One command, from sending it to its result.
 
     :ivar lost: whether the cell is of no use any more.
+    :ivar asked_to_stop: whether it was asked to, which it may hear of after its result.
     """
 
     def __init__(
@@ -198,10 +206,11 @@ class _Run:
         self._stopped_for = ""
         self._until: float | None = None
         self.lost = False
+        self.asked_to_stop = False
 
-    def result(self, command: tuple[Any, ...]) -> ExecResult:
+    def result(self, command: tuple[Any, ...], *, after_a_stop: bool = False) -> ExecResult:
         kind, *rest = command
-        limits = (self._limits.recursion, self._limits.output_bytes)
+        limits = (self._limits.recursion, self._limits.output_bytes, after_a_stop)
         if self._limits.timeout_s is not None:
             self._until = REAL_CLOCK.monotonic() + self._limits.timeout_s
         try:
@@ -225,7 +234,7 @@ class _Run:
             left = self._time_left()
             if left is not None and left <= 0:
                 if self._stopped_for:
-                    return None
+                    return self._said_by_now()
                 self._stop("TimeoutError")
                 continue
             if self._interrupted() and not self._stopped_for:
@@ -245,12 +254,22 @@ class _Run:
             elif message.key == self._key:  # another is of a run whose result was forged
                 return message
 
+    def _said_by_now(self) -> Result | None:
+        """The result that came while nobody looked: this process may have been kept waiting too."""
+        self._cell.freeze()  # so that what it says has an end
+        while (data := self._cell.receive(0)) is not None:
+            message = parsed(data)
+            if isinstance(message, Result) and message.key == self._key:
+                return message
+        return None
+
     def _time_left(self) -> float | None:
         return None if self._until is None else self._until - REAL_CLOCK.monotonic()
 
     def _stop(self, reason: str) -> None:
         self._stopped_for = reason
         self._until = REAL_CLOCK.monotonic() + _GRACE_S
+        self.asked_to_stop = True
         self._cell.interrupt()
 
     def _judged(self, ended: Result) -> ExecResult:

@@ -79,7 +79,7 @@ class Mailbox:
                 if reads:
                     self._read_until(key)
                 else:
-                    self._wait(signal)
+                    self._wait(signal, interruptible=key != _COMMAND)
         finally:
             with self._mutex:
                 self._wanted.discard(key)
@@ -107,8 +107,11 @@ class Mailbox:
                 if (signal := self._waiting.pop(key, None)) is not None:
                     signal.release()
 
-    def _wait(self, signal: threading.Lock) -> None:
+    def _wait(self, signal: threading.Lock, *, interruptible: bool) -> None:
         interrupts = self._channel.interrupts
+        if not interruptible:  # between two runs nobody is there to be interrupted
+            signal.acquire()
+            return
         try:
             interrupts.allow()
             signal.acquire()
@@ -247,10 +250,11 @@ class Guest:
             self._channel.send(values.encode(self._obey(*command)))
 
     def _obey(
-        self, kind: str, key: int, limits: tuple[int | None, int], *rest: Any
+        self, kind: str, key: int, limits: tuple[int | None, int, bool], *rest: Any
     ) -> tuple[Any, ...]:
-        self._channel.interrupts.forget()  # one that came after the last result
-        recursion, output = limits
+        if limits[2]:  # one may have come after the last result; else it is meant for this one
+            self._channel.interrupts.forget()
+        recursion, output, _ = limits
         self._room.reset(output)
         if recursion is not None:
             # What lies below the guest's first frame is not the guest's.
@@ -273,18 +277,19 @@ class Guest:
         interrupts = self._channel.interrupts
         try:
             try:
-                interrupts.allow()
-                return True, values.encode(work(*rest)), "", ""
-            except BaseException as error:
-                name = _exact(_name_of(type(error)))
                 try:
-                    return False, b"", name, _exact(str(error))
-                except Exception:  # its __str__ is the guest's own
-                    return False, b"", name, ""
+                    interrupts.allow()
+                    return True, values.encode(work(*rest)), "", ""
+                except BaseException as error:
+                    name = _exact(_name_of(type(error)))
+                    try:
+                        return False, b"", name, _exact(str(error))
+                    except Exception:  # its __str__ is the guest's own
+                        return False, b"", name, ""
+            finally:
+                interrupts.forget()  # and one may come in here
         except BaseException as late:
             return False, b"", _exact(_name_of(type(late))), ""
-        finally:
-            interrupts.forget()
 
     def _define_host(self, functions: Sequence[str]) -> None:
         self._names.update((name, self._host.function(name)) for name in functions)

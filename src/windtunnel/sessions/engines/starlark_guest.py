@@ -147,9 +147,10 @@ class Guest:
                 self._channel.send(values.encode(self._obey(*command)))
 
     def _obey(
-        self, kind: str, key: int, limits: tuple[int | None, int], *rest: Any
+        self, kind: str, key: int, limits: tuple[int | None, int, bool], *rest: Any
     ) -> tuple[Any, ...]:
-        self._channel.interrupts.forget()  # one that came after the last result
+        if limits[2]:  # one may have come after the last result; else it is meant for this one
+            self._channel.interrupts.forget()
         self._opaque.clear()
         self._host_error = None
         self._options = starlark.EvalOptions(
