@@ -10,17 +10,40 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from _pytest import pytester
 
 # An example that took 200 ms because the machine did something else is no failure.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
 pytest_plugins = ["pytester"]
+
+
+class _Snapshot(pytester.SysModulesSnapshot):
+    """What ``pytester`` takes of the modules that are loaded, and goes back to.
+
+    It would forget whatever was loaded first while a test had it, and a later test would load
+    that anew: two classes of one name, and an error that is not the one expected. The modules
+    of the house and of its libraries stay.
+    """
+
+    def __init__(self, preserve: Callable[[str], bool] | None = None) -> None:
+        super().__init__(lambda name: (preserve is not None and preserve(name)) or _stays(name))
+
+
+def _stays(name: str) -> bool:
+    file = getattr(sys.modules[name], "__file__", None)
+    return file is not None and file.startswith(_LIBRARIES)
+
+
+_LIBRARIES = (str(Path(__file__).parents[1] / "src"), sys.prefix, sys.base_prefix)
+pytester.SysModulesSnapshot = _Snapshot  # type: ignore[misc]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So a shell starts what it runs in the background, and every process that a test starts and
