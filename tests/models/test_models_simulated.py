@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 
 import httpx
 import openai
@@ -12,6 +13,7 @@ import pytest
 
 import windtunnel as wt
 from windtunnel.models import Pace, serve
+from windtunnel.models.fixtures import SIMULATED_PORT
 
 SLOW = Pace(30.0, tokens_per_s=1)
 
@@ -45,6 +47,12 @@ async def test_every_seed_begins_with_what_the_fixtures_said(scripted):
             found.append(answer.json()["choices"][0]["message"]["content"])
     assert found == ["first", "second"]
     assert scripted.request_count == 2
+
+
+@wt.simulated(seeds=2)
+async def test_its_port_is_the_same_in_every_process(model_server):
+    assert model_server.port == SIMULATED_PORT
+    assert os.environ["OPENAI_BASE_URL"] == f"http://127.0.0.1:{SIMULATED_PORT}/v1"
 
 
 @wt.simulated(seeds=3)

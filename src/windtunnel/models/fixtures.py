@@ -27,6 +27,8 @@ from windtunnel.models.thread import HOUSE
 _PLUGIN = "windtunnel-models"
 _STAYS = pytest.StashKey[bool]()
 SERVER = pytest.StashKey["FixtureServer"]()
+SIMULATED_PORT = 28_080
+"""Where the server of a simulated test listens in its world: below the ports that are given out."""
 
 
 class FixtureServer(ModelServer):
@@ -34,14 +36,23 @@ class FixtureServer(ModelServer):
 
     def __init__(self, seed: Any) -> None:
         super().__init__(seed=seed)
+        self._follows = False  # an asynchronous test
         self._lookout: Lookout | None = None
         self._sock: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inner: Listener | None = None  # in that loop
         self._said: tuple[tuple[Script, ...], Pace | None] | None = None
 
-    def take_port(self) -> None:
-        """Have an address, and somebody who looks after it until the test's loop does."""
+    def take_port(self, *, simulated: bool) -> None:
+        """Have an address, and somebody who looks after it until the test's loop does.
+
+        :param simulated: whether it is one of the simulated network's, where the port is free, and
+            the same in every process: what a world does must not depend on the machine's.
+        """
+        self._follows = True
+        if simulated:
+            self._port = SIMULATED_PORT
+            return
         self._sock = bound(self.host, 0)
         self._port = self._sock.getsockname()[1]
         self._lookout = Lookout(self.core, self._sock, HOUSE.enter())
@@ -58,26 +69,26 @@ class FixtureServer(ModelServer):
 
     def refuse_connections(self) -> None:
         """Let nobody connect for a while, and hang up on those who have."""
-        if self._lookout is None:
+        if not self._follows:
             super().refuse_connections()
         elif not self.core.refused:
             self.core.refused = True
             inner, self._inner = self._inner, None
             if inner is not None:
                 _in_loop(inner.loop, inner.close)
-            if inner is None or not _simulated(inner.loop):
+            if self._lookout is not None:
                 HOUSE.call(self._lookout.close)
                 self._sock.close()
                 self._kept_port = kept(self.host, self.port)
 
     def accept_connections(self) -> None:
         """Let clients connect again, at the same address."""
-        if self._lookout is None:
+        if not self._follows:
             super().accept_connections()
         elif self.core.refused:
             self.core.refused = False
             loop = self._loop
-            if loop is None or not _simulated(loop):
+            if self._lookout is not None:
                 self._sock = listening_again(self._kept_port, self.host, self.port)
                 self._kept_port = None
                 self._lookout = Lookout(self.core, self._sock, HOUSE.enter())
@@ -87,7 +98,8 @@ class FixtureServer(ModelServer):
                 _in_loop(loop, self._stand, loop)
 
     def _stand(self, loop: asyncio.AbstractEventLoop) -> None:
-        sock = bound(self.host, self.port) if _simulated(loop) else self._sock.dup()
+        own = self._sock is not None and not _simulated(loop)
+        sock = self._sock.dup() if own else bound(self.host, self.port)
         self._inner = Listener(self.core, sock, loop)
         self._inner.begin()
 
@@ -154,13 +166,13 @@ def model_server(request: pytest.FixtureRequest) -> Iterator[FixtureServer]:
     server = FixtureServer(run_seed().child(item.nodeid))
     body: Any = getattr(item, "obj", None)
     asynchronous = inspect.iscoroutinefunction(body)
+    simulated = item.get_closest_marker("simulated") is not None
     if asynchronous:
-        server.take_port()
+        server.take_port(simulated=simulated)
         item.obj = _within(body, server)
     else:
         server.start()
     # In a simulated test the server's own address is one of the simulated network's.
-    simulated = item.get_closest_marker("simulated") is not None
     server.open_in_process(loopback=not simulated)
     if simulated:
         # Official clients name the platform in their headers; asked for the first time in the
