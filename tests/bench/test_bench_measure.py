@@ -258,7 +258,7 @@ def test_plain_functions_run_at_a_time_in_threads():
     together = threading.Barrier(4)
 
     def meets() -> None:
-        together.wait(timeout=10)  # breaks unless four are here at once
+        together.wait(timeout=60)  # breaks unless four are here at once
 
     result = bench.measure(meets, iterations=12, concurrency=4, warmup=0, memory=False)
     assert (result.n, result.failures) == (12, 0)

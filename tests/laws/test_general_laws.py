@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from windtunnel import laws
 from windtunnel.core import Seed
+from windtunnel.laws.leftovers import alive
 
 SEED = Seed(1)
 
@@ -325,7 +328,7 @@ def test_a_subject_that_cleans_up_may_be_cancelled_at_every_step():
 
 
 def test_a_cancellation_that_is_swallowed_is_told_with_its_step():
-    broken = finding(workers("swallows"), CANCELLED)
+    broken = finding(workers("swallows", tolerance_s=20), CANCELLED)
     assert "cancelled where it waits for the 1st time, swallowed the cancellation" in broken.reason
 
 
@@ -438,8 +441,9 @@ def runners(way: str, **declared: Any) -> type[laws.Contract]:
 
 def test_a_timeout_must_come_in_time_as_an_error_that_says_so():
     assert holds(runners("", tolerance_s=20), TIMEOUT)
-    assert "did not fail" in finding(runners("silent"), TIMEOUT).reason
-    assert "expected: TimeoutError" in finding(runners("other"), TIMEOUT).reason
+    assert "did not fail" in finding(runners("silent", tolerance_s=20), TIMEOUT).reason
+    other = runners("other", tolerance_s=20)
+    assert "expected: TimeoutError" in finding(other, TIMEOUT).reason
 
 
 @pytest.fixture
@@ -748,3 +752,20 @@ def test_a_thread_that_is_left_is_told_by_its_name():
         end.set()
     assert "a thread is left" in broken.reason
     assert "thread pump" in broken.reason
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_no_child_process_is_overlooked_where_a_thread_ends_meanwhile(monkeypatch):
+    numbers = os.listdir
+    looks: list[str] = []
+
+    def one_more(folder: str) -> list[str]:
+        looks.append(folder)
+        return [*numbers(folder), *(["999999999"] if looks.count(folder) == 1 else [])]
+
+    with subprocess.Popen(["sleep", "600"]) as child:
+        try:
+            monkeypatch.setattr("windtunnel.laws.leftovers.os.listdir", one_more)
+            assert ("process", child.pid) in alive()
+        finally:
+            child.kill()

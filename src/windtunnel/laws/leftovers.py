@@ -19,6 +19,7 @@ Leftovers: TypeAlias = dict[tuple[str, int], str]
 """What is alive: its kind and number, and how to call it."""
 
 _LIBRARY = (sysconfig.get_path("stdlib"), os.path.dirname(__file__))
+_TASKS = "/proc/self/task"
 _WORKERS = ("anyio", "trio", "outcome", "sniffio")
 
 
@@ -64,16 +65,30 @@ def _files() -> Iterable[tuple[int, str]]:
 
 
 def _children() -> Iterable[tuple[int, str]]:
-    try:
-        lists = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
-    except OSError:
-        return
-    for pid in map(int, " ".join(lists).split()):
+    for pid in _numbers():
         try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
         except OSError:
             continue
-        yield pid, f"process {pid} ({command.strip() or 'ended, not waited for'})"
+        told = command.decode(errors="replace").strip()
+        yield pid, f"process {pid} ({told or 'ended, not waited for'})"
+
+
+def _numbers() -> list[int]:
+    """Those of the child processes; none where the kernel does not tell.
+
+    A thread that ends meanwhile cannot be asked any more, and leaves its children to another, which
+    may have been asked already: then all are asked again.
+    """
+    for _ in range(100):
+        try:
+            lists = [Path(_TASKS, one, "children").read_text() for one in os.listdir(_TASKS)]
+        except OSError:
+            if not Path(_TASKS, str(os.getpid()), "children").exists():
+                break
+        else:
+            return [int(pid) for one in lists for pid in one.split()]
+    return []
 
 
 def working_threads(before: Leftovers) -> list[str]:
