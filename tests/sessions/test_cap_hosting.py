@@ -160,12 +160,32 @@ def burn(seconds: float) -> None:
         pass
 
 
-def test_the_cpu_that_calls_take_counts_and_ends_the_token(root):
-    render = HostFunction("render", functools.partial(burn, 0.02), needs="render")
+class Cpu:
+    """The CPU time of a thread that takes as much as the test says, and none beside it."""
+
+    def __init__(self):
+        self.taken = 0.0
+
+    def thread_time(self):
+        return self.taken
+
+    def burn(self, seconds):
+        self.taken += seconds
+
+
+@pytest.fixture
+def cpu(monkeypatch):
+    taken = Cpu()
+    monkeypatch.setattr("windtunnel.sessions.hosting.time", taken)
+    return taken
+
+
+def test_the_cpu_that_calls_take_counts_and_ends_the_token(root, cpu):
+    render = HostFunction("render", functools.partial(cpu.burn, 0.02), needs="render")
     token = root.grant("render", cpu_s=0.03)
     with root.scope():
         render()
-        assert token.account.cpu_used >= 0.02
+        assert token.account.cpu_used == pytest.approx(0.02)
         render()  # begun within the bound, and goes beyond it
         with pytest.raises(CapabilityDenied, match="CPU"):
             render()
@@ -182,16 +202,16 @@ def test_a_call_that_fails_has_taken_its_cpu(root):
     assert token.account.cpu_used >= 0.01
 
 
-def test_of_a_coroutine_its_own_steps_count_and_not_what_runs_while_it_waits(root):
+def test_of_a_coroutine_its_own_steps_count_and_not_what_runs_while_it_waits(root, cpu):
     async def work():
-        burn(0.01)
+        cpu.burn(0.01)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        burn(0.01)
+        cpu.burn(0.01)
         return "done"
 
     async def other():
-        burn(0.2)
+        cpu.burn(0.2)
 
     token = root.grant("render", cpu_s=10)
     render = HostFunction("render", work, needs="render")
@@ -204,7 +224,7 @@ def test_of_a_coroutine_its_own_steps_count_and_not_what_runs_while_it_waits(roo
         return own.result()
 
     assert asyncio.run(main()) == "done"
-    assert 0.02 <= token.account.cpu_used < 0.2
+    assert token.account.cpu_used == pytest.approx(0.02)
 
 
 async def _awaited(awaitable):
