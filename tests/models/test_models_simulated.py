@@ -6,14 +6,19 @@ import asyncio
 import inspect
 import json
 import os
+import sys
 
 import httpx
 import openai
 import pytest
 
 import windtunnel as wt
+from windtunnel.core.seed import Seed
+from windtunnel.explore import loops
 from windtunnel.models import Pace, serve
 from windtunnel.models.fixtures import SIMULATED_PORT
+from windtunnel.models.thread import new_loop
+from windtunnel.sim import World
 
 SLOW = Pace(30.0, tokens_per_s=1)
 
@@ -95,6 +100,17 @@ async def test_the_server_of_a_simulated_test_can_be_closed_and_opened_again(mod
     model_server.accept_connections()
     async with httpx.AsyncClient() as client:
         assert (await client.get(f"{model_server.url}/api/version")).status_code == 200
+
+
+def test_the_house_s_loop_is_a_real_one_where_uvloop_is_not_installed(monkeypatch):
+    loops.install()
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    with World(Seed(1)).armed():
+        made = new_loop()
+        assert type(asyncio.new_event_loop()).__module__.startswith("windtunnel.sim")
+    assert type(made) is asyncio.SelectorEventLoop
+    assert made.run_until_complete(asyncio.sleep(0, "runs")) == "runs"
+    made.close()
 
 
 def test_a_call_that_no_script_fits_fails_its_seed(pytester):
