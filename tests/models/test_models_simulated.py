@@ -106,8 +106,9 @@ def test_the_house_s_loop_is_a_real_one_where_uvloop_is_not_installed(monkeypatc
     loops.install()
     monkeypatch.setitem(sys.modules, "uvloop", None)
     with World(Seed(1)).armed():
-        made = new_loop()
-        assert type(asyncio.new_event_loop()).__module__.startswith("windtunnel.sim")
+        made, the_worlds = new_loop(), asyncio.new_event_loop()
+        assert type(the_worlds).__module__.startswith("windtunnel.sim")
+        the_worlds.close()
     assert type(made) is asyncio.SelectorEventLoop
     assert made.run_until_complete(asyncio.sleep(0, "runs")) == "runs"
     made.close()
