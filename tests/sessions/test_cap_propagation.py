@@ -196,7 +196,7 @@ def test_what_is_carried_runs_in_many_threads_at_once():
     barrier = threading.Barrier(8)
 
     def meet(number):
-        barrier.wait(10)
+        barrier.wait(60)
         return here(), number
 
     with scope("mine"):

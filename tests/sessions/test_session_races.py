@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from windtunnel import sessions
 from windtunnel.own.waiting import wait_until
 from windtunnel.sandboxes.inside import Interrupts
 from windtunnel.sessions import ExecResult, Limits
+from windtunnel.sessions.deadline import Alarm
 from windtunnel.sessions.job import Job
 
 
@@ -193,3 +195,16 @@ def test_an_interrupt_that_comes_as_it_is_let_in_is_not_overlooked() -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupts.allow()
     assert interrupts.held
+
+
+def test_an_alarm_that_fails_takes_no_other_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed, rang = threading.Event(), threading.Event()
+    monkeypatch.setattr(sys, "excepthook", lambda *_: failed.set())
+
+    def fail() -> None:
+        raise OSError("too many open files")
+
+    with Alarm(0, fail):
+        assert failed.wait(60)
+    with Alarm(0, rang.set):
+        assert rang.wait(60)

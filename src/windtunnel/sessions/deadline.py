@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import sys
 import threading
 from collections.abc import Callable
 
@@ -67,7 +68,11 @@ class _Clockwork:
                         self._due[0][0] - REAL_CLOCK.monotonic() if self._due else None
                     )
                 alarm = heapq.heappop(self._due)[2]
-            alarm.ring()
+            try:
+                alarm.ring()
+            except Exception:  # as for want of descriptors; the deadlines of others are to be kept
+                sys.excepthook(*sys.exc_info())
+            del alarm
 
 
 _work: _Clockwork | None = None
