@@ -208,11 +208,13 @@ class Crew:
     def abandon(self) -> None:
         """Stop every worker: ask, then, after a while, kill. Their fixtures get to clean up."""
         for each in self:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(each.pid, signal.SIGINT)
-            # A test may swallow the signal; then its worker begins no other.
+            # A test may swallow the signal; then its worker begins no other. What it had queued
+            # is gone before it gets the signal, and it is told to leave after: told before, it
+            # might get the signal while its fixtures clean up.
             while each.queue.steal() is not None:
                 pass
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each.pid, signal.SIGINT)
             each.queue.put(wire.STOP)
         until_s = REAL_CLOCK.monotonic() + _LEAVE_WITHIN_S
         while self._workers:
