@@ -161,12 +161,13 @@ def _ask(pid: int, path: Path, within_s: float) -> str:
         return f"Process {pid}\n{text.removesuffix(end)}"
     if not _send(pid, ASK_C):
         return ""
-    # The C-level dump has no end mark: it is over when the file has stopped growing.
+    # The C-level dump has no end mark: it is over when the file has stopped growing, and nobody
+    # was only kept from going on with it.
     sizes = [-1]
 
     def settled(text: str) -> bool:
         sizes.append(len(text))
-        return bool(text) and sizes[-1] == sizes[-2]
+        return bool(text) and sizes[-1] == sizes[-2] and not _at_work_on(pid, ASK_C)
 
     text = _wait(path, before, within_s / 2, settled)
     return f"Process {pid}: no Python code can run in it, as read from outside\n{_tidy(text)}"
@@ -190,6 +191,20 @@ def _catches(pid: int, signum: int) -> bool:
         return not Path("/proc/self/status").exists()
     caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
     return bool(int(caught.split()[1], 16) >> (signum - 1) & 1)
+
+
+def _at_work_on(pid: int, signum: int) -> bool:
+    """Whether a thread of that process has yet to handle the signal, or is about it just now."""
+    masks: list[int] = []
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        with contextlib.suppress(OSError):
+            masks += [
+                int(line.split()[1], 16)
+                for line in status.read_text().splitlines()
+                # A signal is blocked in the thread that handles it.
+                if line.startswith(("SigPnd:", "ShdPnd:", "SigBlk:"))
+            ]
+    return any(mask >> (signum - 1) & 1 for mask in masks)
 
 
 def _descendants(pid: int) -> list[int]:
