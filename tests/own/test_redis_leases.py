@@ -207,3 +207,9 @@ def test_a_url_that_cannot_be_meant_and_a_server_that_is_away_are_told_apart() -
         port = scope.port()
         with pytest.raises(ResourceError, match="no Redis server answers"):
             RedisShare(scope, f"redis://127.0.0.1:{port.number}", "database")
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reaper clears what it finds in the user's own folder, where other tests leave things."""
+    monkeypatch.setenv("WINDTUNNEL_HOME", str(tmp_path_factory.mktemp("h")))

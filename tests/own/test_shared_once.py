@@ -208,3 +208,9 @@ def test_a_forked_child_does_not_count_as_a_user(tmp_path: Path) -> None:
     assert os.waitpid(pid, 0)[1] == 0
     os.close(read)
     os.close(write)
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reaper clears what it finds in the user's own folder, where other tests leave things."""
+    monkeypatch.setenv("WINDTUNNEL_HOME", str(tmp_path_factory.mktemp("h")))
