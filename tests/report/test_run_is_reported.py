@@ -159,7 +159,8 @@ def test_a_test_that_crashed_or_hung_has_its_properties_once(
 ):
     suite.makepyfile(
         test_suite="""
-        import os, signal, time
+        import os, signal, time, pytest
+        @pytest.mark.timeout(0)
         def test_crashes(): os.kill(os.getpid(), signal.SIGSEGV)
         def test_hangs(): time.sleep(60)
         """

@@ -20,7 +20,7 @@ def windtunnel_run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -
     # syrupy asks for its worker while it is configured, and so has every pool spawn.
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:syrupy -p no:hypothesispytest")
 
-    def run(*arguments: str, timeout: float = 60) -> pytest.RunResult:
+    def run(*arguments: str, timeout: float = 300) -> pytest.RunResult:
         command = [sys.executable, "-m", "windtunnel", "run", *arguments]
         return pytester.run(*command, timeout=timeout)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from windtunnel.core import Outcome
+from windtunnel.own import ProcessIdentity
+from windtunnel.own.waiting import wait_until
 from windtunnel.record import open_record
 
 BASE = """
@@ -28,7 +30,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
         for name, text in files.items():
             pytester.makepyfile(**{name: BASE + text})
         arguments = ["-p", "no:randomly", f"--wt-isolation={isolation}", *args]
-        return pytester.runpytest_subprocess(*arguments, timeout=60)
+        return pytester.runpytest_subprocess(*arguments, timeout=300)
 
     return go
 
@@ -451,6 +453,7 @@ def test_a_timeout_ends_the_test_and_not_the_worker(run) -> None:
         "--wt-timeout=1",
         test_it="""
     def test_hangs(): threading.Event().wait()
+    @pytest.mark.timeout(0)
     def test_lives(): pass
     """,
     )
@@ -458,16 +461,18 @@ def test_a_timeout_ends_the_test_and_not_the_worker(run) -> None:
     result.stdout.fnmatch_lines(["*Timeout*"])
 
 
-def test_a_background_process_of_a_test_does_not_hold_up_the_run(run) -> None:
+def test_a_background_process_of_a_test_does_not_hold_up_the_run(run, pytester) -> None:
     result = run(
         "-p",
         "no:asyncio",
         test_it="""
     def test_leaves_a_child():
-        if os.fork() == 0:
+        pid = os.fork()
+        if pid == 0:
             os.closerange(0, 3)
-            time.sleep(30)
+            while not os.path.exists("over"): time.sleep(0.05)
             os._exit(0)
+        open("left", "w").write(str(pid))
 
     def test_a_child_that_comes_back():
         pid = os.fork()
@@ -479,4 +484,8 @@ def test_a_background_process_of_a_test_does_not_hold_up_the_run(run) -> None:
     """,
     )
     result.assert_outcomes(passed=3)
-    assert result.duration < 25
+    left = ProcessIdentity.of(int((pytester.path / "left").read_text()))
+    assert left is not None
+    assert left.alive  # the run has ended, and this one waits for a word from here
+    (pytester.path / "over").touch()
+    assert wait_until(lambda: not left.alive, within=60)

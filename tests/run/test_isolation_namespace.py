@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from windtunnel.own.parts import mount_points
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 
 BASE = """
@@ -29,18 +31,23 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
         for name, text in files.items():
             pytester.makepyfile(**{name: BASE + text})
         arguments = ["-p", "no:randomly", "-p", "no:asyncio", f"--wt-isolation={isolation}", *args]
-        return pytester.runpytest_subprocess(*arguments, timeout=60)
+        return pytester.runpytest_subprocess(*arguments, timeout=300)
 
     return go
 
 
-def mounts() -> set[str]:
-    return set(Path("/proc/self/mountinfo").read_text().splitlines())
+def mounts(here: Path) -> set[Path]:
+    """What is mounted on that folder, in it or above it: other tests mount things elsewhere."""
+    return {
+        point
+        for point in mount_points()
+        if here.is_relative_to(point) or point.is_relative_to(here)
+    }
 
 
 def test_writes_to_project_tmp_and_home_stay_with_the_worker(run, pytester, tmp_path) -> None:
     (pytester.path / "settings.ini").write_text("original")
-    before = mounts()
+    before = mounts(pytester.path)
     result = run(
         "namespace",
         test_it="""
@@ -64,7 +71,7 @@ def test_writes_to_project_tmp_and_home_stay_with_the_worker(run, pytester, tmp_
     assert not (Path.home() / ".dotfile").exists()
     assert not Path("/tmp/wt-fixed-name").exists()
     assert not Path("/tmp/wt-fixed-dir").exists()
-    assert mounts() == before
+    assert mounts(pytester.path) == before
     assert list((pytester.path / ".windtunnel/namespace").iterdir()) == []
 
 
@@ -208,7 +215,7 @@ def test_a_server_that_listens_on_a_socket_file_stays_reachable(run, pytester) -
 
 
 def test_a_worker_that_is_killed_leaves_nothing_mounted(run, pytester) -> None:
-    before = mounts()
+    before = mounts(pytester.path)
     result = run(
         "namespace,net",
         "--wt-workers=2",
@@ -223,7 +230,7 @@ def test_a_worker_that_is_killed_leaves_nothing_mounted(run, pytester) -> None:
     """,
     )
     result.assert_outcomes(passed=1, failed=1)
-    assert mounts() == before
+    assert mounts(pytester.path) == before
     assert not (pytester.path / "made").exists()
 
 
@@ -261,7 +268,7 @@ def test_a_user_who_is_not_root_has_both_and_stays_who_they_are(
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         # The interpreter, its library or its packages may lie where only root may enter.
         unreadable = "Permission denied" in done.stderr and "site-packages" in done.stderr

@@ -33,7 +33,7 @@ def run_powerless(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, re
     def go(*args: str) -> subprocess.CompletedProcess[str]:
         pytest_command = [sys.executable, "-m", "pytest", "-p", "no:asyncio", *args]
         command = [unshare, "-Ur", "sh", "-c", POWERLESS, "sh", *pytest_command]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
     return go
 

@@ -17,7 +17,7 @@ import pytest
 Run = pytest.RunResult
 
 
-def wait_for(predicate, within_s: float = 30.0, what: str = "") -> None:
+def wait_for(predicate, within_s: float = 120.0, what: str = "") -> None:
     deadline = time.monotonic() + within_s
     while not predicate():
         assert time.monotonic() < deadline, f"waited {within_s} s for {what or predicate}"
@@ -111,8 +111,9 @@ def test_tests_that_share_a_module_fixture_set_it_up_once(pytester, windtunnel_r
     assert windtunnel_run("-n", "2").ret == 0
     made = Counter(Path("made.txt").read_text().split())
     assert set(made) == {"test_a", "test_b", "test_c"}
-    # Two workers and three modules: at most one module is shared out at the end of the run.
-    assert sum(made.values()) <= 4
+    # One module at most is shared out, at the end of the run, when all others are done: as often
+    # as who has it is held up.
+    assert sum(times > 1 for times in made.values()) <= 1
 
 
 def test_workers_say_who_they_are_as_under_xdist(pytester, windtunnel_run):
@@ -175,16 +176,17 @@ def test_pytest_exit_in_a_test_ends_the_run_with_its_message_and_code(
 def test_a_test_may_stop_the_session(pytester, windtunnel_run, name, code):
     pytester.makepyfile(
         f"""
-        import pytest
+        import pytest, time
         @pytest.mark.parametrize("i", range(200))
         def test_it(i, request):
             if i == 5: request.session.{name} = "the bench is gone"
+            if i > 5: time.sleep(300)  # whoever is here is still here when the run is stopped
         """
     )
     result = windtunnel_run("-n", "2")
     result.stdout.fnmatch_lines(["!*the bench is gone*"])
     assert result.ret == code
-    assert result.parseoutcomes()["passed"] < 200
+    assert result.parseoutcomes()["passed"] == 6
 
 
 def test_tests_that_swallow_ctrl_c_do_not_keep_the_run_going(pytester):
@@ -207,7 +209,7 @@ def test_tests_that_swallow_ctrl_c_do_not_keep_the_run_going(pytester):
     )
     wait_for(lambda: len(list(pytester.path.glob("began-*"))) == 2, what="two tests")
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=50)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
     # A worker may have begun its next one before the controller heard of the signal.
     assert len(list(pytester.path.glob("began-*"))) <= 4
@@ -233,12 +235,13 @@ def test_a_child_that_comes_back_out_of_its_test_is_no_second_worker(pytester, w
 def test_a_hung_worker_is_killed_and_its_stacks_are_shown(pytester, windtunnel_run):
     pytester.makepyfile(
         """
-        import signal, time
+        import signal, time, pytest
         def test_hangs():
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
             deep_in_thought()
         def deep_in_thought():
             while True: time.sleep(0.01)
+        @pytest.mark.timeout(0)
         def test_ok(): pass
         """
     )
@@ -257,10 +260,11 @@ def test_x_stops_the_run_and_running_tests_clean_up(pytester, windtunnel_run):
         from pathlib import Path
         @pytest.fixture
         def room():
-            Path("began.txt").write_text("")
             yield
             Path("cleaned.txt").write_text("")
-        def test_long(room): time.sleep(300)
+        def test_long(room):
+            Path("began.txt").write_text("")  # not in the fixture: it might not get to its yield
+            time.sleep(300)
         def test_fails():
             while not Path("began.txt").exists(): time.sleep(0.01)
             Path("failed.txt").touch()
@@ -361,11 +365,12 @@ def test_ctrl_c_ends_the_run_with_code_2_and_leaves_nothing(pytester):
         from pathlib import Path
         @pytest.fixture
         def room(worker_id):
-            Path(f"{os.getpid()}.pid").touch()
             yield
             Path(f"{worker_id}.cleaned").write_text("")
         @pytest.mark.parametrize("i", range(4))
-        def test_long(room, i): time.sleep(300)
+        def test_long(room, i):
+            Path(f"{os.getpid()}.pid").touch()  # not in the fixture: it might not get to its yield
+            time.sleep(300)
         """
     )
     process = subprocess.Popen(
@@ -374,7 +379,7 @@ def test_ctrl_c_ends_the_run_with_code_2_and_leaves_nothing(pytester):
     wait_for(lambda: len(list(Path().glob("*.pid"))) == 2, what="both workers to run a test")
     pids = [int(path.stem) for path in Path().glob("*.pid")]
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(30) == pytest.ExitCode.INTERRUPTED
+    assert process.wait(300) == pytest.ExitCode.INTERRUPTED
     assert len(list(Path().glob("*.cleaned"))) == 2
     assert not any(map(alive, pids))
 
@@ -394,7 +399,7 @@ def test_workers_die_with_a_killed_controller(pytester):
     wait_for(lambda: len(list(Path().glob("*.pid"))) == 2, what="both workers to run a test")
     pids = [int(path.stem) for path in Path().glob("*.pid")]
     process.kill()
-    process.wait(30)
+    process.wait(300)
     wait_for(lambda: not any(map(alive, pids)), what="the workers to die")
 
 

@@ -351,7 +351,7 @@ def test_nothing_is_rerun_while_debugging(pytester):
         def test_fails(): attempts("fails"); assert False
         """,
     )
-    child = pytester.spawn_pytest(" ".join([*HERE, "--pdb", "--reruns 3"]))
+    child = pytester.spawn_pytest(" ".join([*HERE, "--pdb", "--reruns 3"]), expect_timeout=300)
     child.expect("Pdb")
     child.sendline("q")
     child.expect("1 failed")

@@ -98,7 +98,7 @@ SUITE = """
         assert value == 2
 
     @pytest.mark.xfail(strict=True)
-    @wt.simulated(seeds=50)
+    @wt.simulated(seeds=200)
     async def test_expected_to_fail_under_some_seed(world):
         assert world.choose("x", 4)
 

@@ -148,9 +148,23 @@ def test_a_test_stuck_in_c_code_costs_its_worker_and_is_a_timeout(pytester):
 def test_exitfirst_ends_the_run_under_our_scheduler(pytester):
     pytester.makepyfile(
         """
-        import pytest
+        import pytest, time
+        from pathlib import Path
         @pytest.mark.parametrize("number", range(60))
-        def test_it(number): assert number != 0
+        def test_it(number):
+            while number and not Path("failed").exists(): time.sleep(0.01)
+            assert number
+        """
+    )
+    # Who passes goes on only when the controller has heard of the failure.
+    pytester.makeconftest(
+        """
+        import os
+        import pytest
+        from pathlib import Path
+        @pytest.hookimpl(trylast=True)
+        def pytest_runtest_logreport(report):
+            if report.failed and "PYTEST_XDIST_WORKER" not in os.environ: Path("failed").touch()
         """
     )
     result = pytester.runpytest_subprocess(*HERE, "-n2", "-x")
