@@ -108,11 +108,10 @@ def test_kvm_is_usable_exactly_where_its_device_opens(doctor: Doctor):
 
 
 def test_trying_leaves_the_machine_as_it_was(doctor: Doctor, tmp_path: Path):
-    before = Path("/proc/mounts").read_text() if sys.platform == "linux" else ""
     doctor("--json", TMPDIR=str(tmp_path))
-    after = Path("/proc/mounts").read_text() if sys.platform == "linux" else ""
     assert list(tmp_path.iterdir()) == []
-    assert after == before
+    # All that is mounted for a trial is mounted there; what other tests mount is not.
+    assert sys.platform != "linux" or str(tmp_path) not in Path("/proc/mounts").read_text()
 
 
 def test_a_terminal_gets_a_table_and_a_pipe_gets_plain_text(doctor: Doctor):

@@ -41,7 +41,7 @@ def serving(*options: str, errors: TextIO | None = None) -> Iterator[dict[str, s
         yield found
     finally:
         child.send_signal(signal.SIGTERM)
-        _, told = child.communicate(timeout=20)
+        _, told = child.communicate(timeout=300)
     assert child.returncode == 0, told
     assert errors is not None or "requests" in told
 
@@ -49,7 +49,7 @@ def serving(*options: str, errors: TextIO | None = None) -> Iterator[dict[str, s
 def chat(url: str, text: str) -> str:
     body = {"model": "llama3.2", "stream": False, "messages": [{"role": "user", "content": text}]}
     request = urllib.request.Request(url + "/api/chat", json.dumps(body).encode())
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=120) as answer:
         return json.load(answer)["message"]["content"]
 
 
@@ -78,7 +78,7 @@ def test_a_file_that_is_wrong_when_it_is_read_again_is_told_and_the_scripts_stay
 
 
 def wait_until(so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not so():
         assert time.monotonic() < deadline
         time.sleep(0.02)

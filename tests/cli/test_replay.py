@@ -30,7 +30,7 @@ SUITE = '''
         assert order != sorted(order), said
 
     @wt.simulated(seeds=2)
-    @settings(max_examples=60)
+    @settings(max_examples=60, deadline=None)
     @given(st.lists(st.integers()))
     async def test_examples(world, numbers):
         await asyncio.sleep(1)
@@ -117,7 +117,7 @@ def test_a_replay_that_passes_says_what_is_not_as_it_was(tmp_path: Path) -> None
         import asyncio
         import windtunnel as wt
 
-        @wt.simulated(seeds=50)
+        @wt.simulated(seeds=200)
         async def test_it(world):
             for _ in range(CALLS):
                 world.choose("n", 10)

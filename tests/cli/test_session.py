@@ -23,7 +23,12 @@ def terminal(tmp_path: Path) -> Iterator[pexpect.spawn]:
         "PROMPT_TOOLKIT_NO_CPR": "1",
     }
     child = pexpect.spawn(
-        COMMAND[0], COMMAND[1:], env=environment, encoding="utf-8", timeout=60, dimensions=(40, 160)
+        COMMAND[0],
+        COMMAND[1:],
+        env=environment,
+        encoding="utf-8",
+        timeout=300,
+        dimensions=(40, 160),
     )
     child.expect("monty>")
     yield child
@@ -92,7 +97,7 @@ def test_names_are_completed_and_lines_remembered(terminal: pexpect.spawn, tmp_p
 
 def piped(lines: str, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *options], input=lines, capture_output=True, text=True, timeout=60, check=False
+        [*COMMAND, *options], input=lines, capture_output=True, text=True, timeout=300, check=False
     )
 
 
@@ -143,7 +148,7 @@ def test_host_functions_of_a_module_take_the_place_of_the_usual_ones(tmp_path: P
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -366,12 +366,14 @@ def test_hypothesis_finds_shrinks_and_keeps_its_example(project: Project, how: s
     project.write(
         "test_it.py",
         """
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
+@settings(deadline=None)
 @given(st.integers())
 def test_small(n):
     assert n < 1000
 
+@settings(deadline=None)
 @given(st.integers())
 def test_true(n):
     assert n == n

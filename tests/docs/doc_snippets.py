@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 180
+TIMEOUT_S = 600
 
 _FENCE = re.compile(r"^ {0,3}(`{3,})\s*([\w+-]*)\s*$")
 _DIRECTIVE = re.compile(r"^<!--\s*snippet:\s*(.+?)\s*-->\s*$")

@@ -1,5 +1,6 @@
 """`windtunnel flaky hunt` on small suites whose flakiness is known, through the command."""
 
+import contextlib
 import json
 import os
 import signal
@@ -34,7 +35,7 @@ def suite(tmp_path):
                 cwd=cwd,
                 capture_output=True,
                 text=True,
-                timeout=300,
+                timeout=600,
             )
             assert done.returncode == code, done.stdout + done.stderr
             return {test["nodeid"]: test for test in json.loads(done.stdout)["tests"]}
@@ -132,7 +133,7 @@ def test_the_shown_command_reproduces_the_failure(suite, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert "1 failed, 2 passed" in done.stdout, done.stdout
 
@@ -335,14 +336,20 @@ def test_a_test_that_always_passes_is_not_reproduced_and_never_called_flaky(suit
 
 
 @pytest.mark.once
-def test_an_unexplained_flaky_test_is_honestly_unknown(suite):
+def test_an_unexplained_flaky_test_is_honestly_unknown(suite, tmp_path):
+    # It fails every other time, whatever is changed: at random it would pass eight times running,
+    # or seem to depend on a change, more often than a test may fail.
     hunt = suite(
         test_u="""
         import os
-        def test_u(): assert os.getpid() % 2
-        """
+        def test_u():
+            with open({count!r}, "a") as file:
+                file.write("x")
+            assert os.path.getsize({count!r}) % 2
+        """.format(count=str(tmp_path / "count"))
     )
-    found = hunt("test_u.py", "--change=network", "--change=listings")["test_u.py::test_u"]
+    options = ["--share-files", "--change=network", "--change=listings"]
+    found = hunt("test_u.py", *options)["test_u.py::test_u"]
     assert found["cause"] == "unknown"
     assert "nothing that was changed explains it" in found["reason"]
 
@@ -354,7 +361,7 @@ def test_a_name_that_no_test_has_is_a_usage_error_with_a_suggestion(suite, tmp_p
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == ExitCode.USAGE_ERROR
     assert "did you mean test_s.py::test_stable?" in done.stderr
@@ -384,8 +391,8 @@ def test_nothing_lives_on_when_the_hunt_is_interrupted(suite, tmp_path):
     assert lab
     hunting.send_signal(signal.SIGINT)
     hunting.stderr.read()
-    assert hunting.wait(30) == ExitCode.INTERRUPTED
-    deadline = time.monotonic() + 10
+    assert hunting.wait(300) == ExitCode.INTERRUPTED
+    deadline = time.monotonic() + 120
     while (alive := [pid for pid in lab if Path(f"/proc/{pid}").exists()]) and (
         time.monotonic() < deadline
     ):
@@ -397,6 +404,7 @@ def test_nothing_lives_on_when_the_hunt_is_interrupted(suite, tmp_path):
 def _descendants(pid):
     found = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in children.read_text().split():
-            found += [int(child), *_descendants(int(child))]
+        with contextlib.suppress(OSError):  # it has ended since
+            for child in children.read_text().split():
+                found += [int(child), *_descendants(int(child))]
     return found

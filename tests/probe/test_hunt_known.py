@@ -24,7 +24,7 @@ def hunt_in(tmp_path):
             [*box(root), "--chdir", str(root), "--", *command, *arguments],
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return {test["nodeid"]: test for test in json.loads(done.stdout)["tests"]}

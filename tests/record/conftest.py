@@ -46,7 +46,7 @@ def finished() -> Callable[..., TestFinished]:
 
 @pytest.fixture
 def wait_until() -> Callable[[Callable[[], object], str], None]:
-    def wait(holds: Callable[[], object], what: str, within_s: float = 20.0) -> None:
+    def wait(holds: Callable[[], object], what: str, within_s: float = 120.0) -> None:
         deadline = REAL_CLOCK.monotonic() + within_s
         while not holds():
             assert REAL_CLOCK.monotonic() < deadline, f"waited {within_s} s in vain for: {what}"

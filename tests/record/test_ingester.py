@@ -110,7 +110,12 @@ def test_the_ingester_ends_when_its_folder_is_deleted(
     spool = Spool.open(state_dir, "run-1")
     ensure_ingester(record_path)
     wait_until(lambda: ingesters_of(record_path), "the ingester to begin")
-    shutil.rmtree(state_dir)
+
+    def deleted() -> bool:
+        shutil.rmtree(state_dir, ignore_errors=True)  # it may be making a file there just now
+        return not state_dir.exists()
+
+    wait_until(deleted, "the folder to be gone")
     wait_until(lambda: not ingesters_of(record_path), "the ingester to end")
     spool.close()
 
