@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from windtunnel.core import Event, Resource, ResourceError, set_sink
-from windtunnel.own import Scope
+from windtunnel.own import Scope, children, inventory
 from windtunnel.own.identity import ProcessIdentity
 from windtunnel.own.parts import mount_points
 
@@ -112,6 +112,43 @@ def test_what_a_child_leaves_running_in_its_group_is_killed_and_named() -> None:
     assert not grandchild.alive
     [leak] = scope.leaks
     assert f"left pid {grandchild.pid} running" in str(leak)
+
+
+def test_what_is_left_is_named_also_while_it_becomes_another_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    environ = children._environ
+
+    def empty_at_first(pid: int) -> bytes:
+        asked.append(pid)
+        return environ(pid) if asked.count(pid) > 3 else b""
+
+    monkeypatch.setattr(children, "_environ", empty_at_first)
+    with Scope("grandchild", within=0.2, house=True) as scope:
+        child = scope.child(["sh", "-c", "trap '' TERM; sleep 60 & exec true"])
+        child.process.wait()
+    [leak] = scope.leaks
+    assert f"left pid {asked[0]} running" in str(leak)
+
+
+def test_children_that_threads_begin_at_once_are_listed_in_one_inventory(tmp_path: Path) -> None:
+    for number in range(20):
+        directory = tmp_path / str(number)
+        listed = inventory.Inventory(directory)
+        all_there = threading.Barrier(4)
+
+        def take(listed: inventory.Inventory = listed, all_there: threading.Barrier = all_there):
+            all_there.wait()
+            listed.open()
+            listed.take("file", path="/nowhere")
+
+        with Scope("takers") as scope:
+            for _ in range(4):
+                scope.thread(take)
+        assert listed.outstanding == 4
+        assert len(list(directory.iterdir())) == 1
+        listed.close()
 
 
 def test_a_child_that_ended_by_itself_is_no_leak() -> None:

@@ -19,7 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, TypeAlias
@@ -29,6 +29,8 @@ from windtunnel.own import forks, inventory
 from windtunnel.own.identity import ProcessIdentity
 from windtunnel.own.ledger import note
 from windtunnel.own.waiting import wait_until
+
+_BECOMES_WITHIN_S = 1.0
 
 Stream: TypeAlias = int | IO[bytes] | None
 
@@ -183,27 +185,40 @@ class Child:
             os.killpg(self.pid, 0)
         except (ProcessLookupError, PermissionError):
             return []
-        return [
-            identity
-            for identity in carriers(self._inventory.token)
-            if _group_of(identity.pid) == self.pid
-        ]
+        return carriers(self._inventory.token, group=self.pid)
 
 
-def carriers(token: str) -> list[ProcessIdentity]:
+def carriers(token: str, group: int | None = None) -> list[ProcessIdentity]:
     """Live processes that have ``token`` in their environment: children of its owner, and
-    theirs, whatever group or session they went into."""
+    theirs, whatever group or session they went into.
+
+    :param group: look at the processes of that group alone.
+    """
     wanted = f"{inventory.TOKEN_VARIABLE}={token}".encode()
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
+        if group is not None and _group_of(int(entry.name)) != group:
+            continue
         identity = ProcessIdentity.of(int(entry.name))
-        try:
-            environment = (entry / "environ").read_bytes()
-        except OSError:
-            continue  # another user's, or gone
-        if identity is not None and wanted in environment.split(b"\0") and identity.alive:
+        if identity is None:
+            continue
+        if group is not None:
+            wait_until(partial(_is_a_program, identity), _BECOMES_WITHIN_S)
+        if wanted in _environ(identity.pid).split(b"\0") and identity.alive:
             found.append(identity)
     return found
+
+
+def _is_a_program(identity: ProcessIdentity) -> bool:
+    """Whether it is not just becoming another one: meanwhile it has no environment."""
+    return bool(_environ(identity.pid)) or not identity.alive
+
+
+def _environ(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""  # another user's, or gone
 
 
 def _group_of(pid: int) -> int:

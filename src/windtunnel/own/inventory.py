@@ -61,6 +61,10 @@ class Inventory:
 
     def open(self) -> None:
         """Make the file now, so that a reaper knows of the token before a child carries it."""
+        with self._mutex:
+            self._open()
+
+    def _open(self) -> None:
         if self._fd >= 0:
             return
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -78,7 +82,7 @@ class Inventory:
     def take(self, kind: str, **facts: str | int) -> int:
         """Write down one thing; returns the number by which :meth:`drop` strikes it out."""
         with self._mutex:
-            self.open()
+            self._open()
             number = self._next
             self._next += 1
             self._write({"take": number, "kind": kind, **facts})
@@ -113,6 +117,7 @@ class Inventory:
 
 _directory: Path | None = None
 _current: Inventory | None = None
+_current_mutex = threading.Lock()
 _ends: list[Callable[[], object]] = []
 
 
@@ -125,9 +130,10 @@ def use_state_dir(state_dir: Path) -> None:
 def current() -> Inventory:
     """The inventory of this process; outside a run it lies in the user's own folder."""
     global _current
-    if _current is None:
-        _current = Inventory(_directory or folder("own"))
-    return _current
+    with _current_mutex:
+        if _current is None:
+            _current = Inventory(_directory or folder("own"))
+        return _current
 
 
 @contextlib.contextmanager
@@ -166,8 +172,8 @@ def close_if_empty() -> None:
 
 
 def _forget() -> None:
-    global _current
-    _current = None
+    global _current, _current_mutex
+    _current, _current_mutex = None, threading.Lock()
     _ends.clear()  # what is warm is the parent's
 
 

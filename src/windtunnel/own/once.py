@@ -171,8 +171,9 @@ class Members:
 
     def __init__(self, directory: Path) -> None:
         while True:
-            directory.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
+            # The last of another crowd may be removing it: it exists, and then it does not.
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
+                directory.mkdir(parents=True, exist_ok=True)
                 self._lock = FileLock(directory / "members")
                 if self._lock.take(shared=True) and self._lock.in_place:
                     return
@@ -239,10 +240,10 @@ class _Files:
     def open_gate(self, within: float) -> FileLock | None:
         """The gate, locked; None where it was not to be had in time."""
         while True:
-            self.directory.mkdir(parents=True, exist_ok=True)
             try:
+                self.directory.mkdir(parents=True, exist_ok=True)
                 gate = FileLock(self.gate)
-            except FileNotFoundError:
+            except (FileNotFoundError, FileExistsError):
                 continue  # a reaper has removed the folder just now
             if not wait_until(gate.take, within):
                 gate.close()
