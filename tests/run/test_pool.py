@@ -253,6 +253,40 @@ def test_a_hung_worker_is_killed_and_its_stacks_are_shown(pytester, windtunnel_r
     assert "in deep_in_thought" in result.stdout.str()
 
 
+def test_a_test_that_ends_while_its_worker_is_asked_where_it_hangs_is_reported_once(
+    pytester, windtunnel_run
+):
+    pytester.makeconftest(
+        """
+        import time
+        from pathlib import Path
+        from windtunnel.run import stacks
+        def collect(*_):
+            Path("asked").touch()
+            while not Path("went-on").exists(): time.sleep(0.01)
+            return ""
+        stacks.collect = collect
+        """
+    )
+    pytester.makepyfile(
+        """
+        import signal, time, pytest
+        from pathlib import Path
+        @pytest.mark.timeout(0.5)
+        def test_ends_late():
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+            while not Path("asked").exists(): time.sleep(0.01)
+        def test_next():
+            if not Path("went-on").exists():
+                Path("went-on").touch()
+                time.sleep(300)
+        """
+    )
+    result = windtunnel_run("-n", "1", "-p", "no:timeout", "--hang-grace", "0.5")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*hung for * s and was killed while it ran*test_ends_late*"])
+
+
 def test_x_stops_the_run_and_running_tests_clean_up(pytester, windtunnel_run):
     pytester.makepyfile(
         """

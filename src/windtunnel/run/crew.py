@@ -37,6 +37,7 @@ class WorkerHandle:
     :param waiting: whether it is held up in a teardown until it knows what comes next.
     :param stopping: whether it was told to leave; ``left`` whether it has, in order.
     :param renewed: whether a new process is to take its place, and its name.
+    :param killed: whether it was killed for a test that took too long, which was reported so.
     :param strayed: whether it was given a test out of the suite's order.
     :param fixtures_s: seconds its fixtures of session and package scope took to set up; infinite
         where a new process could not set them up again.
@@ -56,6 +57,7 @@ class WorkerHandle:
     stopping: bool = False
     left: bool = False
     renewed: bool = False
+    killed: bool = False
     strayed: bool = False
     fixtures_s: float = 0.0
 

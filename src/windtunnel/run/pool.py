@@ -250,6 +250,8 @@ class Pool:
             if messages is None:
                 self._gone(one)
                 continue
+            if one.killed:  # what it still said while it was asked where it hung
+                continue
             for message in messages:
                 self._handle(one, message)
 
@@ -407,6 +409,7 @@ class Pool:
             directory = stacks.folder(self._state.state_dir, self._state.run_id)
             text = stacks.collect(one.pid, directory, one.name, _STACKS_WITHIN_S)
             os.kill(one.pid, signal.SIGKILL)
+            one.killed = True
             one.sent.remove(index)
             self._report_lost(
                 one,
