@@ -219,13 +219,17 @@ def _receive(pid: int, read: int, within_s: float | None) -> bytes | None:
             pidfd = os.pidfd_open(pid)
             opened.callback(os.close, pidfd)
             poll.register(pidfd, select.POLLIN)
+        ended = False
         while not _complete(data):
             left = None if deadline is None else max(0.0, deadline - REAL_CLOCK.monotonic()) * 1000
-            ready = poll.poll(left)
-            if not ready:
-                return None
+            ready = poll.poll(0 if ended else left)
             if not any(fd == read for fd, _ in ready):
-                return None  # it has ended, and the pipe is empty
+                if ended or not ready:
+                    return None
+                # It has ended. The pipe was looked at first, and what it wrote may have come
+                # before the other look: once more, and the pipe is empty.
+                ended = True
+                continue
             chunk = os.read(read, 1 << 16)  # what a pipe holds
             if not chunk:
                 return None
