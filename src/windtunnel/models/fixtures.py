@@ -98,8 +98,10 @@ class FixtureServer(ModelServer):
                 _in_loop(loop, self._stand, loop)
 
     def _stand(self, loop: asyncio.AbstractEventLoop) -> None:
-        own = self._sock is not None and not _simulated(loop)
-        sock = self._sock.dup() if own else bound(self.host, self.port)
+        if self._sock is None or _simulated(loop):
+            sock = bound(self.host, self.port)
+        else:
+            sock = self._sock.dup()
         self._inner = Listener(self.core, sock, loop)
         self._inner.begin()
 

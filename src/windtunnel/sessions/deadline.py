@@ -70,8 +70,10 @@ class _Clockwork:
                 alarm = heapq.heappop(self._due)[2]
             try:
                 alarm.ring()
-            except Exception:  # as for want of descriptors; the deadlines of others are to be kept
-                sys.excepthook(*sys.exc_info())
+            except (
+                Exception
+            ) as error:  # as for want of descriptors; the deadlines of others are to be kept
+                sys.excepthook(type(error), error, error.__traceback__)
             del alarm
 
 

@@ -43,8 +43,8 @@ class _Closer:
             guest = self._left.get()
             try:
                 guest.close()
-            except Exception:  # told as a finalizer's is; others are to be closed yet
-                sys.excepthook(*sys.exc_info())
+            except Exception as error:  # told as a finalizer's is; others are to be closed yet
+                sys.excepthook(type(error), error, error.__traceback__)
             del guest
 
     def finish(self) -> None:
