@@ -167,6 +167,7 @@ def test_fresh_processes_and_the_command_run_the_order_even_where_the_project_so
     assert "1 failed, 1 passed" in done.stdout
 
 
+@pytest.mark.once
 def test_importing_another_test_file_can_be_the_polluter(suite, tmp_path):
     hunt = suite(
         shared="registered = []",
@@ -202,6 +203,7 @@ def test_what_differs_from_process_to_process_is_not_blamed_on_what_is_collected
     assert found["polluters"] == found["state_setters"] == []
 
 
+@pytest.mark.once
 def test_without_names_and_record_the_flaky_tests_are_found_by_running_in_orders(suite):
     hunt = suite(
         test_all="""
@@ -324,6 +326,7 @@ def test_the_cause_is_told_by_what_changes_the_failure_rate(suite, test, changes
     assert test in found["command"]
 
 
+@pytest.mark.once
 def test_a_test_that_always_passes_is_not_reproduced_and_never_called_flaky(suite):
     hunt = suite(test_kinds="def test_stable(): pass\ndef test_other(): pass")
     found = hunt(
