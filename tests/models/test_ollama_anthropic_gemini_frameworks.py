@@ -14,7 +14,15 @@ PROOFS = ROOT / "tests" / "models" / "frameworks"
 @pytest.mark.once
 @pytest.mark.parametrize("framework", ["langchain", "pydantic_ai"])
 def test_a_framework_cannot_tell_the_server_from_the_real_ones(framework: str) -> None:
-    plain = ["-p", "no:cacheprovider", "-p", "no:langsmith_plugin", "-p", "no:windtunnel"]
+    plain = [
+        "--noconftest",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:langsmith_plugin",
+        "-p",
+        "no:windtunnel",
+    ]
     done = subprocess.run(
         [str(frameworks()), "-m", "pytest", "-q", *plain, "-c", "/dev/null",
          str(PROOFS / f"proof_{framework}.py")],
