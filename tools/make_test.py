@@ -46,8 +46,8 @@ def main() -> int:
     parser.add_argument("--lint", action="store_true", help="the static checks alone")
     given = parser.parse_args()
     began = time.perf_counter()
-    # Tests of processes wait for a fifth of their time: two steps more than there are cores.
-    jobs = 2 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+    # Tests of processes wait more than they compute: one step more than there are cores.
+    jobs = 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
     pool = steps.Steps(ROOT, jobs)
     try:
         steps.say("setting up what is missing (downloads the first time)")

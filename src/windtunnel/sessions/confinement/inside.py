@@ -190,7 +190,7 @@ class _Patience:
     """How long a worker has been silent, without what the machine kept it waiting.
 
     Where others have the processors, a worker that is slow has not hung. What its threads waited
-    for a processor does not count; a tenth of the time always does, so that all has an end.
+    for a processor does not count; two fifths of the time always do, so that all has an end.
     """
 
     def __init__(self, pid: int) -> None:
@@ -205,7 +205,7 @@ class _Patience:
         """Seconds of that many that are left."""
         gone_s = REAL_CLOCK.monotonic() - self._began_s
         delay_s = max(0.0, self._delayed_s() - self._delay_s)  # ended threads do not tell
-        return max(0.0, wait_s - gone_s + min(delay_s, 0.9 * gone_s))
+        return max(0.0, wait_s - gone_s + min(delay_s, 0.6 * gone_s))
 
     def _delayed_s(self) -> float:
         """Seconds that the worker's threads have waited for a processor, where that is told.
