@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 
+from windtunnel.own.identity import child_pids
 from windtunnel.sim.fence import Census
-from windtunnel.sim.fence.census import children
 
 _TASKS = "/proc/self/task"
 _DESCRIPTORS = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
@@ -63,7 +63,7 @@ def _numbers() -> frozenset[str]:
     with contextlib.suppress(OSError):
         found += os.listdir(_TASKS)
     if _has_children():
-        found += [f"children {each}" for each in children()]
+        found += [f"child {pid}" for pid in child_pids()]
     return frozenset(found)
 
 

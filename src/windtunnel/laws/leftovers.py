@@ -15,11 +15,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeAlias
 
+from windtunnel.own.identity import child_pids
+
 Leftovers: TypeAlias = dict[tuple[str, int], str]
 """What is alive: its kind and number, and how to call it."""
 
 _LIBRARY = (sysconfig.get_path("stdlib"), os.path.dirname(__file__))
-_TASKS = "/proc/self/task"
 _WORKERS = ("anyio", "trio", "outcome", "sniffio")
 
 
@@ -65,30 +66,13 @@ def _files() -> Iterable[tuple[int, str]]:
 
 
 def _children() -> Iterable[tuple[int, str]]:
-    for pid in _numbers():
+    for pid in child_pids():
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
         except OSError:
             continue
         told = command.decode(errors="replace").strip()
         yield pid, f"process {pid} ({told or 'ended, not waited for'})"
-
-
-def _numbers() -> list[int]:
-    """Those of the child processes; none where the kernel does not tell.
-
-    A thread that ends meanwhile cannot be asked any more, and leaves its children to another, which
-    may have been asked already: then all are asked again.
-    """
-    for _ in range(100):
-        try:
-            lists = [Path(_TASKS, one, "children").read_text() for one in os.listdir(_TASKS)]
-        except OSError:
-            if not Path(_TASKS, str(os.getpid()), "children").exists():
-                break
-        else:
-            return [int(pid) for one in lists for pid in one.split()]
-    return []
 
 
 def working_threads(before: Leftovers) -> list[str]:

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 _PROC = Path("/proc/self/stat").exists()
+_TASKS = "/proc/self/task"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,6 +94,31 @@ def _start_and_state(pid: int) -> tuple[str, str]:
     # The command stands in parentheses and may hold spaces and parentheses itself.
     fields = stat.rpartition(")")[2].split()
     return fields[19], fields[0]
+
+
+def child_pids() -> frozenset[int]:
+    """The child processes of this process, whichever thread began them; none where the kernel
+    does not tell.
+
+    A thread that ends meanwhile cannot be asked any more, and leaves its children to another, which
+    may have been asked already: then all are asked again.
+    """
+    for _ in range(100):
+        try:
+            return frozenset(
+                int(pid)
+                for number in os.listdir(_TASKS)
+                for pid in _read(f"{_TASKS}/{number}/children").split()
+            )
+        except OSError:
+            if not os.path.exists(f"{_TASKS}/{os.getpid()}/children"):
+                break
+    return frozenset()
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read()
 
 
 @cache

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping
 
 from windtunnel.core.clock import REAL_CLOCK
+from windtunnel.own.identity import child_pids
 
 _TASKS = "/proc/self/task"
 _DESCRIPTORS = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
@@ -43,7 +44,7 @@ class Census:
     @classmethod
     def take(cls) -> Census:
         """Look now. Call it outside the world's steps."""
-        return cls(_threads(), _descriptors(), _children())
+        return cls(_threads(), _descriptors(), child_pids())
 
     def changes(self) -> list[str]:
         """What there is now and was not then, as `differences` says it.
@@ -106,27 +107,3 @@ def _descriptors() -> dict[int, str]:
         with contextlib.suppress(OSError):
             found[int(name)] = os.readlink(f"{_DESCRIPTORS}/{name}")
     return found
-
-
-def _children() -> frozenset[int]:
-    return frozenset(int(pid) for each in children() for pid in each.split())
-
-
-def children() -> list[str]:
-    """The child processes of each thread, as the kernel writes them; none where it does not tell.
-
-    A thread that ends meanwhile cannot be asked any more, and leaves its children to another, which
-    may have been asked already: then all are asked again.
-    """
-    for _ in range(100):
-        try:
-            return [_children_of(number) for number in os.listdir(_TASKS)]
-        except OSError:
-            if not os.path.exists(f"{_TASKS}/{os.getpid()}/children"):
-                break
-    return []
-
-
-def _children_of(number: str) -> str:
-    with open(f"{_TASKS}/{number}/children") as file:
-        return file.read()
