@@ -34,8 +34,14 @@ def _as_at_home(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("REDIS_URL", raising=False)
     pytester.makeconftest(
         """
-        import json, os
+        import json, os, pytest
         from pathlib import Path
+
+        @pytest.fixture(scope="session")
+        def broker(leases):
+            return leases.once("broker", lambda scope: tell(did="make"),
+                               lambda value: tell(did="destroy"))
+
         def tell(**facts):
             line = json.dumps(facts | {"pid": os.getpid(), "worker": os.environ.get(
                 "PYTEST_XDIST_WORKER", "main")})
@@ -368,14 +374,9 @@ def test_a_value_is_kept_for_a_worker_that_comes_to_want_it_late(
 ) -> None:
     pytester.makepyfile(
         """
-        import os, time, pytest
+        import os
         from conftest import tell
         from windtunnel.own.waiting import wait_until
-
-        @pytest.fixture(scope="session")
-        def broker(leases):
-            return leases.once("broker", lambda scope: tell(did="make"),
-                               lambda value: tell(did="destroy"))
 
         def test_early(broker):
             tell(did="use")
@@ -397,14 +398,9 @@ def test_who_uses_a_value_made_once_goes_on_with_what_it_takes_from_another(
 ) -> None:
     pytester.makepyfile(
         """
-        import os, pytest
+        import os
         from conftest import tell
         from windtunnel.own.waiting import wait_until
-
-        @pytest.fixture(scope="session")
-        def broker(leases):
-            return leases.once("broker", lambda scope: tell(did="make"),
-                               lambda value: tell(did="destroy"))
 
         def test_early(broker):
             tell(did="use")
@@ -434,11 +430,6 @@ def test_who_uses_a_value_made_once_and_is_stopped_in_a_test_waits_for_nobody(
         import os, pytest
         from conftest import tell
         from windtunnel.own.waiting import wait_until
-
-        @pytest.fixture(scope="session")
-        def broker(leases):
-            return leases.once("broker", lambda scope: tell(did="make"),
-                               lambda value: tell(did="destroy"))
 
         def test_stops(broker):
             assert wait_until(lambda: open("told").read().count("idle") == 1, 30)
