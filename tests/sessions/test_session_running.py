@@ -234,6 +234,29 @@ def test_one_that_is_cancelled_while_it_waits_for_its_turn_disturbs_nobody(backe
     run(backend, main)
 
 
+def test_the_history_is_in_the_order_of_turns_whoever_is_told_first() -> None:
+    inside, go = threading.Event(), threading.Event()
+
+    @sessions.host_function(needs="wait")
+    def wait() -> int:
+        inside.set()
+        assert go.wait(60)
+        return 1
+
+    async def main() -> None:
+        async with sessions.open("monty", functions=[wait], capabilities=uses("wait")) as session:
+            first = asyncio.create_task(session.run("wait()"))
+            assert await asyncio.to_thread(inside.wait, 60)
+            second = threading.Thread(target=session.run_sync, args=("3",))
+            second.start()
+            go.set()
+            second.join(60)  # in the loop, which is told of the first one's end after this
+            assert (await first).value == 1
+            assert [record.code for record in session.history] == ["wait()", "3"]
+
+    asyncio.run(main())
+
+
 # -- cancelled
 
 
